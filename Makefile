@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+# SPDX-License-Identifier: Apache-2.0
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The toolchain is the one that is installed: nothing is downloaded behind the user's back.
+export GOTOOLCHAIN := local
+# The race detector is the only thing that needs a C compiler.
+export CGO_ENABLED := $(if $(RACE),1,0)
+
+# Tools are keyed by the Go version: a linter can't read code for a newer Go than built it.
+TOOLS ?= $(CURDIR)/bin/tools/$(shell go env GOVERSION)
+CONTROLLER_GEN := $(TOOLS)/controller-gen
+GINKGO := $(TOOLS)/ginkgo
+GOLANGCI_LINT := $(TOOLS)/golangci-lint
+KUSTOMIZE := $(TOOLS)/kustomize
+
+# Tests of these packages start API servers, kubelets or whole clusters.
+CLUSTER_PACKAGES := /(controllers|internal/sandbox|test)(/|$$)
+CLUSTER_TEST = $(AS_ROOT) $(GINKGO) -r -v --timeout=60m --poll-progress-after=2m $(if $(RACE),--race) $(if $(FOCUS),--focus='$(FOCUS)')
+
+# The sandbox makes network namespaces and mounts. As root, Go keeps to root's own caches, so that
+# no file of root's is left in the user's; GOENV carries the user's settings over, such as a proxy.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E -H env "PATH=$$PATH" "GOENV=$(shell go env GOENV)")
+
+.PHONY: help
+help: ## Show this help.
+	@awk 'BEGIN {FS = ":.*## "; print "Usage: make <target>"} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+##@ See it work (Linux; as root, or with sudo)
+
+.PHONY: demo
+demo: bin/sandbox need-root ## Run the whole story in a sandbox, from nothing to nothing. KEEP=1 leaves the sandbox up.
+	@$(AS_ROOT) bin/sandbox demo
+
+.PHONY: sandbox
+sandbox: bin/sandbox need-root ## Start a sandbox: a real Kubernetes with a simulated Azure.
+	@$(AS_ROOT) bin/sandbox up
+
+.PHONY: sandbox-down
+sandbox-down: bin/sandbox need-root ## End the sandbox and remove all of it.
+	@$(AS_ROOT) bin/sandbox down
+
+##@ Build
+
+.PHONY: build
+build: bin/manager bin/sandbox ## Build bin/manager and bin/sandbox.
+
+.PHONY: bin/manager bin/sandbox
+bin/manager bin/sandbox: bin/%:
+	@go build -trimpath -buildvcs=false -o $@ ./cmd/$*
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Write deepcopy functions, apply configurations, the CRD and the operator's roles.
+	@$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	@$(CONTROLLER_GEN) applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
+	@$(CONTROLLER_GEN) crd output:crd:dir=config/crd/bases paths=./api/...
+	@$(CONTROLLER_GEN) rbac:roleName=vk-connector-operator output:rbac:dir=config/rbac paths=./controllers/...
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the Go code.
+	@$(GOLANGCI_LINT) fmt
+
+.PHONY: tidy
+tidy: ## Tidy every Go module.
+	@hack/modules.sh go mod tidy
+
+.PHONY: tools
+tools: $(CONTROLLER_GEN) $(GINKGO) $(GOLANGCI_LINT) $(KUSTOMIZE) ## Build the pinned tools of hack/tools.
+
+$(TOOLS)/%: hack/tools/%/go.mod hack/tools/%/go.sum
+	@echo "building $* from hack/tools/$*"
+	@GOFLAGS= GOWORK=off GOOS= GOARCH= CGO_ENABLED=0 \
+		go build -C hack/tools/$* -trimpath -buildvcs=false -o $@ tool
+	@touch $@
+
+##@ Check
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Lint, the import rules included.
+	@$(GOLANGCI_LINT) run
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) ## Check that generated files, formatting and modules are current.
+	@TOOLS=$(TOOLS) hack/verify.sh
+
+.PHONY: test
+test: test-unit test-sandbox test-controllers test-e2e ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need nothing but Go.
+	@packages=$$(go list ./... | grep -vE '$(CLUSTER_PACKAGES)'); go test $(if $(RACE),-race) $$packages
+
+.PHONY: test-sandbox
+test-sandbox: $(GINKGO) bin/sandbox need-root ## Run the sandbox's own tests. FOCUS=regexp picks some, here and below.
+	@$(CLUSTER_TEST) ./internal/sandbox
+
+.PHONY: test-controllers
+test-controllers: $(GINKGO) bin/sandbox need-root ## Run the tests of the API and the controllers on a real API server.
+	@$(CLUSTER_TEST) ./controllers $(addprefix ./,$(wildcard test/api))
+
+.PHONY: test-e2e
+test-e2e: $(GINKGO) bin/sandbox need-root ## Run the user stories in a sandbox.
+	@$(CLUSTER_TEST) --fail-on-empty ./test/e2e
+
+.PHONY: need-root
+need-root:
+	@[ "$$(uname -s)" = Linux ] || { echo "the sandbox needs Linux; this is $$(uname -s)" >&2; exit 1; }
+	@[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { echo "the sandbox needs root: run make as root, or install sudo" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what make built in the checkout.
+	@rm -rf bin

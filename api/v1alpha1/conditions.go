@@ -1,0 +1,147 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Condition types of a VirtualKubeletConnector. All but Retiring, Reconciling and Stalled are there
+// from the first status on, and are Unknown until something is known.
+const (
+	// ConditionReady is True when every desired node is ready and nothing is proven bad.
+	ConditionReady = "Ready"
+
+	// ConditionResolved is True when the spec and what it points to are understood, and every desired
+	// node's name is claimed in its resource group.
+	ConditionResolved = "Resolved"
+
+	// ConditionAzureAccessible is True when Azure accepted the credentials on the resource group.
+	ConditionAzureAccessible = "AzureAccessible"
+
+	// ConditionLinuxNodeReady is True when the Linux node is ready; there only if Linux is asked for.
+	ConditionLinuxNodeReady = "LinuxNodeReady"
+
+	// ConditionWindowsNodeReady is True when the Windows node is ready; there only if Windows is asked for.
+	ConditionWindowsNodeReady = "WindowsNodeReady"
+
+	// ConditionRetiring is True while a node is being removed; absent otherwise.
+	ConditionRetiring = "Retiring"
+
+	// ConditionReconciling is True while the operator works towards the spec; absent otherwise
+	// (the convention of kstatus).
+	ConditionReconciling = "Reconciling"
+
+	// ConditionStalled is True when the operator can't go on until somebody acts; absent otherwise
+	// (the convention of kstatus).
+	ConditionStalled = "Stalled"
+)
+
+// NodeReadyCondition returns the type of the condition that speaks of the node of an operating system.
+func NodeReadyCondition(os OSType) string { return string(os) + "NodeReady" }
+
+// Reasons of the condition Ready.
+const (
+	// ReasonReady: every desired node is ready.
+	ReasonReady = "Ready"
+	// ReasonDeleting: the connector is being deleted.
+	ReasonDeleting = "Deleting"
+	// ReasonNodesNotReady: at least one desired node is not ready.
+	ReasonNodesNotReady = "NodesNotReady"
+)
+
+// Reasons of the condition Resolved.
+const (
+	// ReasonResolved: the spec and what it points to are understood.
+	ReasonResolved = "Resolved"
+	// ReasonSecretNotFound: the Secret with the client secret does not exist.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonSecretIncomplete: the Secret lacks the key, or the value is not one that can be used.
+	ReasonSecretIncomplete = "SecretIncomplete"
+	// ReasonClientCANotFound: the cluster does not publish the CA of its API server's client certificate.
+	ReasonClientCANotFound = "ClientCANotFound"
+	// ReasonNodeNameTooLong: a node's name would be longer than 63 characters.
+	ReasonNodeNameTooLong = "NodeNameTooLong"
+	// ReasonNodeNameInUse: container groups in the resource group carry the node's name, and no pod
+	// here owns them; starting would delete them.
+	ReasonNodeNameInUse = "NodeNameInUse"
+	// ReasonNotOwned: an object of the name that is needed exists, and is not this connector's.
+	ReasonNotOwned = "NotOwned"
+	// ReasonClaimPending: Azure has not yet been asked whether the node's name is free.
+	ReasonClaimPending = "ClaimPending"
+	// ReasonInvalidSpec: the API server refused what the spec asks for.
+	ReasonInvalidSpec = "InvalidSpec"
+)
+
+// Reasons of the condition AzureAccessible.
+const (
+	// ReasonAccessible: Azure accepted the credentials on the resource group.
+	ReasonAccessible = "Accessible"
+	// ReasonNotChecked: the check has not been made yet, or what it needs is missing.
+	ReasonNotChecked = "NotChecked"
+	// ReasonCredentialsRejected: Microsoft Entra refused a token.
+	ReasonCredentialsRejected = "CredentialsRejected"
+	// ReasonSecretExpired: Microsoft Entra refused a token because the client secret is expired.
+	ReasonSecretExpired = "SecretExpired"
+	// ReasonForbidden: the identity lacks rights on the resource group.
+	ReasonForbidden = "Forbidden"
+	// ReasonResourceGroupNotFound: the resource group does not exist in the subscription.
+	ReasonResourceGroupNotFound = "ResourceGroupNotFound"
+	// ReasonSubscriptionNotFound: the subscription does not exist in the tenant.
+	ReasonSubscriptionNotFound = "SubscriptionNotFound"
+	// ReasonAzureUnavailable: Azure did not answer, or not in a way that proves anything.
+	ReasonAzureUnavailable = "AzureUnavailable"
+)
+
+// Reasons of LinuxNodeReady, WindowsNodeReady and of a node's own Ready.
+const (
+	// ReasonNodeReady: the virtual kubelet is available and its Node is Ready.
+	ReasonNodeReady = "NodeReady"
+	// ReasonStarting: the virtual kubelet is starting.
+	ReasonStarting = "Starting"
+	// ReasonUnschedulable: no node of the cluster takes the virtual kubelet's pod.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonImageNotPulled: the virtual kubelet's image can't be pulled.
+	ReasonImageNotPulled = "ImageNotPulled"
+	// ReasonContainerNotCreated: the virtual kubelet's container can't be created.
+	ReasonContainerNotCreated = "ContainerNotCreated"
+	// ReasonPodsNotCreated: the API server refuses the virtual kubelet's pod.
+	ReasonPodsNotCreated = "PodsNotCreated"
+	// ReasonCrashLoop: the virtual kubelet ends again and again.
+	ReasonCrashLoop = "CrashLoop"
+	// ReasonNodeNotRegistered: the virtual kubelet runs and has not made its Node.
+	ReasonNodeNotRegistered = "NodeNotRegistered"
+	// ReasonNodeNotReady: the Node is not Ready.
+	ReasonNodeNotReady = "NodeNotReady"
+	// ReasonWaitingForRetirement: a node of the same name is still being removed.
+	ReasonWaitingForRetirement = "WaitingForRetirement"
+	// ReasonNotStarted: the virtual kubelet was not started; the conditions Resolved and AzureAccessible
+	// say why.
+	ReasonNotStarted = "NotStarted"
+	// ReasonAzureNotAccessible: the virtual kubelet runs, and Azure refuses its credentials.
+	ReasonAzureNotAccessible = "AzureNotAccessible"
+)
+
+// Reasons of the condition Retiring, of the connector and of a node.
+const (
+	// ReasonDraining: pods are being evicted from the node.
+	ReasonDraining = "Draining"
+	// ReasonEvictionBlocked: a PodDisruptionBudget keeps a pod from being evicted.
+	ReasonEvictionBlocked = "EvictionBlocked"
+	// ReasonContainerGroupsRemain: the pods are gone, and Azure still has container groups of the node.
+	ReasonContainerGroupsRemain = "ContainerGroupsRemain"
+	// ReasonAzureNotAsked: Azure can't be asked whether container groups of the node are left.
+	ReasonAzureNotAsked = "AzureNotAsked"
+	// ReasonStopping: the virtual kubelet is being stopped.
+	ReasonStopping = "Stopping"
+	// ReasonRemoving: what was made for the node is being removed.
+	ReasonRemoving = "Removing"
+)
+
+// Reasons of the conditions Reconciling and Stalled.
+const (
+	// ReasonProgressing: the operator works towards the spec.
+	ReasonProgressing = "Progressing"
+	// ReasonUserActionNeeded: somebody has to act; the message says how.
+	ReasonUserActionNeeded = "UserActionNeeded"
+)
+
+// Finalizer holds a deleted connector until its nodes are drained and removed.
+const Finalizer = "connector.virtual-kubelet.io/retire-nodes"

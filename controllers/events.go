@@ -1,0 +1,69 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+)
+
+// Actions of events, as events.k8s.io asks for them.
+const (
+	actionReconcile = "Reconcile"
+	actionRetire    = "Retire"
+)
+
+// maxNote is the longest note that the API server takes, in bytes.
+const maxNote = 1024
+
+// tell records an event for every condition that has changed its status or reason to something that a
+// person wants to know. Ready, Reconciling and Stalled repeat what the others say.
+func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, before, after []metav1.Condition) {
+	for _, condition := range after {
+		switch condition.Type {
+		case v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled:
+			continue
+		}
+		was := meta.FindStatusCondition(before, condition.Type)
+		if was != nil && was.Status == condition.Status && was.Reason == condition.Reason {
+			continue
+		}
+		eventType, action := corev1.EventTypeNormal, actionReconcile
+		switch {
+		case condition.Type == v1alpha1.ConditionRetiring:
+			action = actionRetire
+			if condition.Reason == v1alpha1.ReasonAzureNotAsked || condition.Reason == v1alpha1.ReasonEvictionBlocked {
+				eventType = corev1.EventTypeWarning
+			}
+		case condition.Status == metav1.ConditionUnknown:
+			continue
+		case condition.Status == metav1.ConditionFalse && !passing[condition.Reason]:
+			eventType = corev1.EventTypeWarning
+		}
+		r.Recorder.Eventf(connector, nil, eventType, condition.Reason, action, "%s", cut(condition.Message))
+	}
+	if meta.IsStatusConditionTrue(before, v1alpha1.ConditionRetiring) && meta.FindStatusCondition(after, v1alpha1.ConditionRetiring) == nil {
+		r.Recorder.Eventf(connector, nil, corev1.EventTypeNormal, "Retired", actionRetire, "the nodes that were not wanted any more are removed")
+	}
+}
+
+// passing are the reasons of a False condition that need nobody's attention.
+var passing = map[string]bool{
+	v1alpha1.ReasonStarting:             true,
+	v1alpha1.ReasonNotStarted:           true,
+	v1alpha1.ReasonNodeNotRegistered:    true,
+	v1alpha1.ReasonWaitingForRetirement: true,
+}
+
+func cut(note string) string {
+	if len(note) <= maxNote {
+		return note
+	}
+	return strings.ToValidUTF8(note[:maxNote-len("…")], "") + "…"
+}

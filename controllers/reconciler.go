@@ -1,0 +1,227 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controllers holds the loop that brings connectors to what their spec asks for; it calls the
+// stages in their order and decides nothing itself.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	applyv1alpha1 "github.com/virtual-kubelet/connector-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/apply"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/mend"
+	"github.com/virtual-kubelet/connector-operator/internal/observe"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
+	"github.com/virtual-kubelet/connector-operator/internal/resolve"
+	"github.com/virtual-kubelet/connector-operator/internal/retire"
+	"github.com/virtual-kubelet/connector-operator/internal/status"
+)
+
+// Reconciler brings connectors to what their spec asks for.
+type Reconciler struct {
+	Client    client.Client
+	Recorder  events.EventRecorder
+	Clock     clock.PassiveClock
+	Inventory *azure.Inventory
+	Defaults  resolve.Defaults
+
+	Discoverer *discover.Discoverer
+	Applier    *apply.Applier
+	Observer   *observe.Observer
+	Mender     *mend.Mender
+	Retirer    *retire.Retirer
+}
+
+// Reconcile brings one connector a step towards its spec, and stores what it saw in the status.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	connector, err := r.connector(ctx, req.Name)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	defer r.Inventory.Sweep(connector.Name)
+
+	facts, err := r.Discoverer.Facts(ctx, connector)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	resolved := resolve.Resolve(connector, facts, r.Defaults)
+	in := status.Input{Connector: connector, Resolved: resolved, Access: r.access(resolved)}
+	pass := pass{reconciler: r, input: &in}
+	pass.apply(ctx)
+	pass.observe(ctx)
+	pass.mend(ctx)
+	pass.retire(ctx)
+	if pass.gone() {
+		return ctrl.Result{}, errors.Join(pass.err, r.release(ctx, connector))
+	}
+	if err := r.writeStatus(ctx, connector, status.Compute(in)); err != nil {
+		pass.fail(err)
+	}
+	return ctrl.Result{RequeueAfter: pass.after}, pass.err
+}
+
+// connector returns a connector that is held by the finalizer. One that does not exist any more, but may
+// have left something, comes back as one that is being deleted.
+func (r *Reconciler) connector(ctx context.Context, name string) (*v1alpha1.VirtualKubeletConnector, error) {
+	connector := &v1alpha1.VirtualKubeletConnector{}
+	err := r.Client.Get(ctx, client.ObjectKey{Name: name}, connector)
+	if apierrors.IsNotFound(err) {
+		connector.Name = name
+		connector.DeletionTimestamp = &metav1.Time{Time: r.Clock.Now()}
+		return connector, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get VirtualKubeletConnector %s: %w", name, err)
+	}
+	if connector.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(connector, v1alpha1.Finalizer) {
+		hold := applyv1alpha1.VirtualKubeletConnector(name).WithUID(connector.UID).WithFinalizers(v1alpha1.Finalizer)
+		if err := r.Client.Apply(ctx, hold, apply.FieldOwner, client.ForceOwnership); err != nil {
+			return nil, fmt.Errorf("set the finalizer of VirtualKubeletConnector %s: %w", name, err)
+		}
+	}
+	return connector, nil
+}
+
+// release lets a deleted connector go.
+func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector) error {
+	if !controllerutil.ContainsFinalizer(connector, v1alpha1.Finalizer) {
+		return nil
+	}
+	release := applyv1alpha1.VirtualKubeletConnector(connector.Name).WithUID(connector.UID)
+	err := r.Client.Apply(ctx, release, apply.FieldOwner, client.ForceOwnership)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("take the finalizer of VirtualKubeletConnector %s off: %w", connector.Name, err)
+	}
+	return nil
+}
+
+// access asks only with a secret, and only for what is wanted.
+func (r *Reconciler) access(resolved resolve.Resolved) discover.Access {
+	if len(resolved.Nodes) == 0 || resolved.Target.ClientSecret == "" {
+		return discover.Access{}
+	}
+	return r.Discoverer.Access(resolved.Connector, resolved.Target)
+}
+
+// pass is one way through the stages. A node that fails does not keep the others from being served.
+type pass struct {
+	reconciler *Reconciler
+	input      *status.Input
+	snapshot   observe.Snapshot
+	after      time.Duration
+	err        error
+}
+
+func (p *pass) fail(err error) { p.err = errors.Join(p.err, err) }
+
+func (p *pass) lookAgain(after time.Duration) {
+	if after > 0 && (p.after == 0 || after < p.after) {
+		p.after = after
+	}
+}
+
+// apply brings the desired nodes' objects into the cluster.
+func (p *pass) apply(ctx context.Context) {
+	for _, desired := range p.input.Resolved.Nodes {
+		node := status.Node{Desired: desired, Claim: discover.Claim{State: discover.ClaimPending}}
+		if p.input.Resolved.Missing == nil {
+			p.applyNode(ctx, &node)
+		}
+		p.input.Nodes = append(p.input.Nodes, node)
+	}
+}
+
+func (p *pass) applyNode(ctx context.Context, node *status.Node) {
+	facts, err := p.reconciler.Discoverer.Node(ctx, node.Desired.Node, p.input.Resolved.Target)
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	node.Claim = facts.Claim
+	if facts.Claim.State != discover.Claimed {
+		return
+	}
+	p.lookAgain(facts.Serving.RenewAt().Sub(p.reconciler.Clock.Now()))
+	children, err := render.Node(p.input.Resolved, node.Desired, facts.Serving)
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	node.Wrote, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children)
+	if explains(err) {
+		node.Blocked = err
+		return
+	}
+	if err != nil {
+		p.fail(err)
+	}
+}
+
+// explains reports whether an error of the apply stage belongs into the status: to try again does not
+// help, or a watch tells when it will.
+func explains(err error) bool {
+	var notOwned *apply.NotOwnedError
+	var predecessor *apply.PredecessorError
+	return errors.As(err, &notOwned) || errors.As(err, &predecessor) ||
+		apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
+}
+
+func (p *pass) observe(ctx context.Context) {
+	snapshot, err := p.reconciler.Observer.Observe(ctx, p.input.Resolved.Connector)
+	if err != nil {
+		p.fail(err)
+		return
+	}
+	p.snapshot = snapshot
+	for i := range p.input.Nodes {
+		p.input.Nodes[i].Observed = snapshot[p.input.Nodes[i].Desired.Hash()]
+	}
+}
+
+func (p *pass) mend(ctx context.Context) {
+	for _, node := range p.input.Nodes {
+		p.reconciler.Retirer.Forget(node.Desired.Hash())
+		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Access); err != nil {
+			p.fail(err)
+		}
+	}
+}
+
+// retire takes away what exists and is not desired.
+func (p *pass) retire(ctx context.Context) {
+	desired := map[string]bool{}
+	for _, node := range p.input.Nodes {
+		desired[node.Desired.Hash()] = true
+	}
+	for _, hash := range p.snapshot.Hashes() {
+		if desired[hash] {
+			continue
+		}
+		progress, err := p.reconciler.Retirer.Retire(ctx, p.input.Resolved.Connector, p.snapshot[hash], p.input.Resolved.Target)
+		if err != nil {
+			p.fail(err)
+		}
+		p.lookAgain(progress.After)
+		p.input.Retiring = append(p.input.Retiring, progress)
+	}
+}
+
+// gone reports whether a deleted connector has left nothing.
+func (p *pass) gone() bool {
+	return !p.input.Connector.DeletionTimestamp.IsZero() && p.snapshot != nil && len(p.snapshot) == 0
+}

@@ -1,0 +1,134 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/apply"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
+	"github.com/virtual-kubelet/connector-operator/internal/mend"
+	"github.com/virtual-kubelet/connector-operator/internal/observe"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
+	"github.com/virtual-kubelet/connector-operator/internal/resolve"
+	"github.com/virtual-kubelet/connector-operator/internal/retire"
+)
+
+// Options are what the operator's process decides about its controller.
+type Options struct {
+	Defaults resolve.Defaults
+	// Connect makes clients of Azure.
+	Connect azure.Connector
+	// Workers is how many connectors are reconciled at once.
+	Workers int
+}
+
+// Setup adds the controller to a manager whose cache was made with CacheOptions.
+func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
+	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("make a client for draining: %w", err)
+	}
+	if err := observe.Index(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	if err := indexSecretRefs(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+
+	answers := make(chan event.GenericEvent)
+	inventory := azure.NewInventory(options.Connect, clock.RealClock{}, func(connector string) {
+		select {
+		case answers <- event.GenericEvent{Object: named(connector)}:
+		case <-ctx.Done():
+		}
+	})
+	if err := mgr.Add(inventory); err != nil {
+		return fmt.Errorf("add the inventory of Azure: %w", err)
+	}
+
+	cached, live := mgr.GetClient(), mgr.GetAPIReader()
+	reconciler := &Reconciler{
+		Client:    cached,
+		Recorder:  mgr.GetEventRecorder(identity.ManagedBy),
+		Clock:     clock.RealClock{},
+		Inventory: inventory,
+		Defaults:  options.Defaults,
+		Discoverer: &discover.Discoverer{
+			Cache: cached, Live: live, Inventory: inventory, Namespace: options.Defaults.Namespace, Clock: clock.RealClock{},
+		},
+		Applier:  &apply.Applier{Client: cached, Live: live},
+		Observer: &observe.Observer{Cache: cached},
+		Mender:   &mend.Mender{Client: cached},
+		Retirer: &retire.Retirer{
+			Client: cached, Live: live, Kubernetes: kube, Inventory: inventory, Clock: clock.RealClock{},
+		},
+	}
+	maps := mapper{cache: cached, namespace: options.Defaults.Namespace}
+	byLabel := handler.EnqueueRequestsFromMapFunc(maps.byLabel)
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("virtualkubeletconnector").
+		For(&v1alpha1.VirtualKubeletConnector{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(maps.bySecret)).
+		Watches(&corev1.ServiceAccount{}, byLabel).
+		Watches(&rbacv1.ClusterRoleBinding{}, byLabel).
+		Watches(&rbacv1.RoleBinding{}, byLabel).
+		Watches(&appsv1.Deployment{}, byLabel, builder.WithPredicates(changed(sameDeployment))).
+		Watches(&corev1.Pod{}, byLabel, builder.WithPredicates(changed(samePod))).
+		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(maps.byNode), builder.WithPredicates(changed(sameNode))).
+		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(maps.all)).
+		WatchesRawSource(source.Channel(answers, &handler.EnqueueRequestForObject{})).
+		WithOptions(controller.Options{MaxConcurrentReconciles: options.Workers}).
+		Complete(reconciler)
+}
+
+// CacheOptions limits the manager's cache to what is the operator's: its memory does not grow with the
+// cluster's other pods, nodes and Secrets.
+func CacheOptions(namespace string) cache.Options {
+	ours := labels.SelectorFromSet(labels.Set{identity.LabelManagedBy: identity.ManagedBy})
+	here := map[string]cache.Config{namespace: {}}
+	return cache.Options{
+		ReaderFailOnMissingInformer: true,
+		ByObject: map[client.Object]cache.ByObject{
+			&v1alpha1.VirtualKubeletConnector{}: {},
+			// The users' Secrets carry no label of ours, and stand beside the generated ones.
+			&corev1.Secret{}:             {Namespaces: here},
+			&corev1.ServiceAccount{}:     {Namespaces: here, Label: ours},
+			&appsv1.Deployment{}:         {Namespaces: here, Label: ours},
+			&corev1.Pod{}:                {Namespaces: here, Label: ours, Transform: cache.TransformStripManagedFields()},
+			&rbacv1.ClusterRoleBinding{}: {Label: ours},
+			&rbacv1.RoleBinding{}:        {Namespaces: map[string]cache.Config{render.LeaseNamespace: {}}, Label: ours},
+			&corev1.Node{}: {
+				Label:     labels.SelectorFromSet(labels.Set{identity.LabelVirtualNode: identity.VirtualNode}),
+				Transform: slimNode,
+			},
+			&corev1.ConfigMap{}: {
+				Namespaces: map[string]cache.Config{discover.ClientCANamespace: {}},
+				Field:      fields.OneTermEqualSelector("metadata.name", discover.ClientCAConfigMap),
+			},
+		},
+	}
+}

@@ -1,0 +1,191 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
+)
+
+// secretRefField indexes connectors by the Secret that holds their credentials.
+const secretRefField = "spec.credentials.secret"
+
+func indexSecretRefs(ctx context.Context, indexer client.FieldIndexer) error {
+	err := indexer.IndexField(ctx, &v1alpha1.VirtualKubeletConnector{}, secretRefField, func(o client.Object) []string {
+		connector, ok := o.(*v1alpha1.VirtualKubeletConnector)
+		if !ok || connector.Spec.Credentials.ServicePrincipal == nil {
+			return nil
+		}
+		return []string{connector.Spec.Credentials.ServicePrincipal.ClientSecretRef.Name}
+	})
+	if err != nil {
+		return fmt.Errorf("index connectors by Secret: %w", err)
+	}
+	return nil
+}
+
+// mapper tells which connectors an object matters to.
+type mapper struct {
+	cache     client.Reader
+	namespace string
+}
+
+// byLabel maps an object that was made for a connector to it.
+func (mapper) byLabel(_ context.Context, object client.Object) []reconcile.Request {
+	if labels := object.GetLabels(); labels[identity.LabelManagedBy] == identity.ManagedBy {
+		return []reconcile.Request{request(labels[identity.LabelConnector])}
+	}
+	return nil
+}
+
+// bySecret maps a generated Secret to its connector, and a user's to those that refer to it.
+func (m mapper) bySecret(ctx context.Context, object client.Object) []reconcile.Request {
+	if requests := m.byLabel(ctx, object); requests != nil {
+		return requests
+	}
+	return m.connectors(ctx, client.MatchingFields{secretRefField: object.GetName()})
+}
+
+// byNode maps a virtual node to its connector; one that has just been made is not labelled yet, and is
+// found by the Deployment of its name.
+func (m mapper) byNode(ctx context.Context, object client.Object) []reconcile.Request {
+	if requests := m.byLabel(ctx, object); requests != nil {
+		return requests
+	}
+	var deployment appsv1.Deployment
+	if err := m.cache.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: object.GetName()}, &deployment); err != nil {
+		return nil
+	}
+	return m.byLabel(ctx, &deployment)
+}
+
+// all maps an object that matters to every connector.
+func (m mapper) all(ctx context.Context, _ client.Object) []reconcile.Request {
+	return m.connectors(ctx)
+}
+
+func (m mapper) connectors(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+	var list v1alpha1.VirtualKubeletConnectorList
+	if err := m.cache.List(ctx, &list, options...); err != nil {
+		logf.FromContext(ctx).Error(err, "list connectors")
+		return nil
+	}
+	requests := make([]reconcile.Request, 0, len(list.Items))
+	for i := range list.Items {
+		requests = append(requests, request(list.Items[i].Name))
+	}
+	return requests
+}
+
+func request(connector string) reconcile.Request {
+	return reconcile.Request{NamespacedName: types.NamespacedName{Name: connector}}
+}
+
+func named(connector string) client.Object {
+	return &v1alpha1.VirtualKubeletConnector{ObjectMeta: metav1.ObjectMeta{Name: connector}}
+}
+
+// changed lets updates pass that are not the same to the controller, and all else.
+func changed[T client.Object](same func(before, after T) bool) predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok := e.ObjectOld.(T)
+		if !ok {
+			return true
+		}
+		after, ok := e.ObjectNew.(T)
+		return !ok || !same(before, after)
+	}}
+}
+
+func sameMeta(before, after client.Object) bool {
+	return before.GetUID() == after.GetUID() &&
+		before.GetDeletionTimestamp().Equal(after.GetDeletionTimestamp()) &&
+		maps.Equal(before.GetLabels(), after.GetLabels())
+}
+
+// sameDeployment leaves out the steps of a roll that change nothing for the controller.
+func sameDeployment(before, after *appsv1.Deployment) bool {
+	return sameMeta(before, after) && before.Generation == after.Generation &&
+		(before.Status.ObservedGeneration < before.Generation) == (after.Status.ObservedGeneration < after.Generation) &&
+		before.Status.Replicas == after.Status.Replicas &&
+		before.Status.UpdatedReplicas == after.Status.UpdatedReplicas &&
+		before.Status.AvailableReplicas == after.Status.AvailableReplicas &&
+		replicaFailure(before) == replicaFailure(after)
+}
+
+func replicaFailure(deployment *appsv1.Deployment) string {
+	for _, c := range deployment.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+// samePod looks at what keeps a pod from running, and not at its way there.
+func samePod(before, after *corev1.Pod) bool {
+	return sameMeta(before, after) &&
+		before.Status.Phase == after.Status.Phase &&
+		equality.Semantic.DeepEqual(before.Status.ContainerStatuses, after.Status.ContainerStatuses) &&
+		scheduling(before) == scheduling(after)
+}
+
+func scheduling(pod *corev1.Pod) string {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+// sameNode leaves out heartbeats.
+func sameNode(before, after *corev1.Node) bool {
+	return sameMeta(before, after) &&
+		before.Spec.Unschedulable == after.Spec.Unschedulable &&
+		before.Status.NodeInfo.KubeletVersion == after.Status.NodeInfo.KubeletVersion &&
+		readiness(before) == readiness(after)
+}
+
+func readiness(node *corev1.Node) corev1.NodeCondition {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return corev1.NodeCondition{Status: c.Status, Reason: c.Reason, Message: c.Message}
+		}
+	}
+	return corev1.NodeCondition{}
+}
+
+// slimNode keeps of a Node what the controller reads.
+func slimNode(object any) (any, error) {
+	node, ok := object.(*corev1.Node)
+	if !ok {
+		return object, nil
+	}
+	slim := &corev1.Node{TypeMeta: node.TypeMeta, ObjectMeta: node.ObjectMeta}
+	slim.Annotations = nil
+	slim.Spec.Unschedulable = node.Spec.Unschedulable
+	slim.Status.NodeInfo.KubeletVersion = node.Status.NodeInfo.KubeletVersion
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			slim.Status.Conditions = append(slim.Status.Conditions, c)
+		}
+	}
+	return slim, nil
+}

@@ -1,0 +1,206 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package apply brings a node's objects into the cluster by server-side apply; it writes only what
+// differs, and never touches an object that is not the node's.
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	applyrbacv1 "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
+)
+
+// FieldOwner is the field manager of everything that the operator applies to children and Nodes.
+const FieldOwner = client.FieldOwner(identity.ManagedBy)
+
+// NotOwnedError says that an object which is needed exists and is not this connector's.
+type NotOwnedError struct {
+	Kind string
+	Key  client.ObjectKey
+	// Connector is the connector that owns the object; empty where none does.
+	Connector string
+}
+
+// Error names the object and the remedy.
+func (e *NotOwnedError) Error() string {
+	name := e.Key.Name
+	if e.Key.Namespace != "" {
+		name = e.Key.String()
+	}
+	if e.Connector != "" {
+		return fmt.Sprintf("%s %s belongs to connector %s: set another spec.node.namePrefix", e.Kind, name, e.Connector)
+	}
+	return fmt.Sprintf("%s %s exists and was not made by this operator: delete it, or set another spec.node.namePrefix", e.Kind, name)
+}
+
+// PredecessorError says that a node of the same name and another identity has not been removed yet.
+type PredecessorError struct{ Node string }
+
+// Error names the node.
+func (e *PredecessorError) Error() string {
+	return fmt.Sprintf("the former node %s is still being removed", e.Node)
+}
+
+// Applier applies the objects of nodes.
+type Applier struct {
+	Client client.Client
+	// Live reads what the cache does not hold: objects that are not labelled as ours.
+	Live client.Reader
+}
+
+// child is one object of a node, with what is known about its kind.
+type child struct {
+	kind    string
+	object  client.Object
+	desired runtime.ApplyConfiguration
+	// owned reads the fields of object that the operator owns.
+	owned func() (runtime.ApplyConfiguration, error)
+}
+
+// children returns a node's objects in the order to apply them: the Secret with the claim first.
+func children(c render.Children) []child {
+	owner := string(FieldOwner)
+	secret, account := &corev1.Secret{}, &corev1.ServiceAccount{}
+	clusterBinding, binding := &rbacv1.ClusterRoleBinding{}, &rbacv1.RoleBinding{}
+	deployment := &appsv1.Deployment{}
+	return []child{
+		{"Secret", secret, c.Secret, func() (runtime.ApplyConfiguration, error) {
+			return applycorev1.ExtractSecret(secret, owner)
+		}},
+		{"ServiceAccount", account, c.ServiceAccount, func() (runtime.ApplyConfiguration, error) {
+			return applycorev1.ExtractServiceAccount(account, owner)
+		}},
+		{"ClusterRoleBinding", clusterBinding, c.ClusterRoleBinding, func() (runtime.ApplyConfiguration, error) {
+			return applyrbacv1.ExtractClusterRoleBinding(clusterBinding, owner)
+		}},
+		{"RoleBinding", binding, c.RoleBinding, func() (runtime.ApplyConfiguration, error) {
+			return applyrbacv1.ExtractRoleBinding(binding, owner)
+		}},
+		{"Deployment", deployment, c.Deployment, func() (runtime.ApplyConfiguration, error) {
+			return applyappsv1.ExtractDeployment(deployment, owner)
+		}},
+	}
+}
+
+// Apply brings the objects of a node into the cluster, and reports whether it wrote anything. It writes
+// nothing where one of them, or the Node, belongs to somebody else: see NotOwnedError and
+// PredecessorError.
+func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render.Children) (wrote bool, err error) {
+	all := children(rendered)
+	for _, c := range all {
+		if err := a.read(ctx, node, c); err != nil {
+			return false, err
+		}
+	}
+	if err := a.checkNode(ctx, node); err != nil {
+		return false, err
+	}
+	for _, c := range all {
+		w, err := a.write(ctx, c)
+		if err != nil {
+			return wrote, fmt.Errorf("apply %s %s: %w", c.kind, node.Name, err)
+		}
+		wrote = wrote || w
+	}
+	return wrote, nil
+}
+
+// read fills c.object, and fails where it is not the node's.
+func (a *Applier) read(ctx context.Context, node identity.Node, c child) error {
+	desired := c.desired.(interface {
+		GetName() *string
+		GetNamespace() *string
+	})
+	key := client.ObjectKey{Name: *desired.GetName()}
+	if namespace := desired.GetNamespace(); namespace != nil {
+		key.Namespace = *namespace
+	}
+	err := a.Client.Get(ctx, key, c.object)
+	if apierrors.IsNotFound(err) {
+		err = a.Live.Get(ctx, key, c.object)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get %s %s: %w", c.kind, key, err)
+	}
+	return checkOwner(node, c.kind, c.object)
+}
+
+func (a *Applier) checkNode(ctx context.Context, node identity.Node) error {
+	var live corev1.Node
+	err := a.Client.Get(ctx, client.ObjectKey{Name: node.Name}, &live)
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if live.Labels[identity.LabelConnector] == "" {
+		// The virtual kubelet has just made it, and it is not labelled yet.
+		return nil
+	}
+	return checkOwner(node, "Node", &live)
+}
+
+func checkOwner(node identity.Node, kind string, object client.Object) error {
+	labels := object.GetLabels()
+	switch {
+	case !identity.Owned(labels, node.Connector):
+		owner := ""
+		if labels[identity.LabelManagedBy] == identity.ManagedBy {
+			owner = labels[identity.LabelConnector]
+		}
+		return &NotOwnedError{Kind: kind, Key: client.ObjectKeyFromObject(object), Connector: owner}
+	case labels[identity.LabelIdentity] != node.Hash() || !object.GetDeletionTimestamp().IsZero():
+		return &PredecessorError{Node: node.Name}
+	}
+	return nil
+}
+
+func (a *Applier) write(ctx context.Context, c child) (bool, error) {
+	if c.object.GetResourceVersion() != "" {
+		owned, err := c.owned()
+		if err != nil {
+			return false, fmt.Errorf("read its managed fields: %w", err)
+		}
+		if equality.Semantic.DeepEqual(owned, c.desired) {
+			return a.removeStrays(ctx, c)
+		}
+	}
+	return true, a.Client.Apply(ctx, c.desired, FieldOwner, client.ForceOwnership)
+}
+
+// removeStrays takes away what others have put into the spec of a Deployment: it would reach the
+// virtual kubelet's pod, which has rights.
+func (a *Applier) removeStrays(ctx context.Context, c child) (bool, error) {
+	deployment, ok := c.object.(*appsv1.Deployment)
+	if !ok {
+		return false, nil
+	}
+	strays, err := hasStrays(deployment.ManagedFields)
+	if err != nil || !strays {
+		return false, err
+	}
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "replace", "path": "/metadata/resourceVersion", "value": deployment.ResourceVersion},
+		{"op": "replace", "path": "/spec", "value": c.desired.(*applyappsv1.DeploymentApplyConfiguration).Spec},
+	})
+	if err != nil {
+		return false, fmt.Errorf("write a patch: %w", err)
+	}
+	return true, a.Client.Patch(ctx, deployment, client.RawPatch("application/json-patch+json", patch), FieldOwner)
+}

@@ -1,0 +1,137 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package discover
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
+)
+
+// NodeFacts are what a node's own Secret and Azure say of it.
+type NodeFacts struct {
+	// Claim is how far the node's name is claimed.
+	Claim Claim
+	// Serving is the certificate that the virtual kubelet serves its API with.
+	Serving Certificate
+}
+
+// ClaimState says whether a node of the name may be started.
+type ClaimState int
+
+const (
+	// ClaimPending is a claim that Azure has not been asked about.
+	ClaimPending ClaimState = iota
+	// ClaimRefused is a claim on a name that container groups of somebody else carry.
+	ClaimRefused
+	// Claimed is a name that was free before the node's first start.
+	Claimed
+)
+
+// Claim says whether a node of the name may be started. A virtual kubelet deletes, when it starts,
+// every container group of its resource group that carries its name and has no pod in its cluster: in
+// a resource group that two clusters share, those of the other. So a name is started only after Azure
+// listed no container group of it without a pod here.
+type Claim struct {
+	State ClaimState
+	// Foreign are the names of the container groups in the way, of a ClaimRefused.
+	Foreign []string
+}
+
+// recheck is how soon Azure is asked again whether a refused name is free.
+const recheck = 30 * time.Second
+
+// Node reads what is known of a node whose container groups are in target.
+func (d *Discoverer) Node(ctx context.Context, node identity.Node, target azure.Target) (NodeFacts, error) {
+	var secret corev1.Secret
+	err := d.Cache.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: node.Name}, &secret)
+	if client.IgnoreNotFound(err) != nil {
+		return NodeFacts{}, fmt.Errorf("get Secret %s/%s: %w", d.Namespace, node.Name, err)
+	}
+	if secret.Labels[identity.LabelIdentity] != node.Hash() {
+		secret = corev1.Secret{}
+	}
+
+	serving, err := d.serving(node, secret.Data)
+	if err != nil {
+		return NodeFacts{}, err
+	}
+	if secret.Annotations[identity.AnnotationClaim] == node.Hash() {
+		return NodeFacts{Claim: Claim{State: Claimed}, Serving: serving}, nil
+	}
+	claim, err := d.claim(ctx, node, target)
+	return NodeFacts{Claim: claim, Serving: serving}, err
+}
+
+// serving returns the node's certificate, and the same new one until the cache shows it: a second one
+// would restart the virtual kubelet for nothing.
+func (d *Discoverer) serving(node identity.Node, data map[string][]byte) (Certificate, error) {
+	now := d.Clock.Now()
+	if kept, ok := parseCertificate(data[CertificateKey], data[PrivateKeyKey]); ok && kept.usable(node.Name, now) {
+		d.minted.Delete(node.Hash())
+		return kept, nil
+	}
+	if minted, ok := d.minted.Load(node.Hash()); ok {
+		if minted := minted.(Certificate); minted.usable(node.Name, now) {
+			return minted, nil
+		}
+	}
+	minted, err := newCertificate(node.Name, now)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("serving certificate of node %s: %w", node.Name, err)
+	}
+	d.minted.Store(node.Hash(), minted)
+	return minted, nil
+}
+
+func (d *Discoverer) claim(ctx context.Context, node identity.Node, target azure.Target) (Claim, error) {
+	listing, known := d.Inventory.List(node.Connector, target, time.Time{})
+	if !known || listing.Problem != nil {
+		return Claim{State: ClaimPending}, nil
+	}
+	var foreign []string
+	for _, group := range listing.OfNode(node.Name) {
+		owned, err := PodLives(ctx, d.Live, group)
+		if err != nil {
+			return Claim{}, err
+		}
+		if !owned {
+			foreign = append(foreign, group.Name)
+		}
+	}
+	if len(foreign) == 0 {
+		return Claim{State: Claimed}, nil
+	}
+	d.Inventory.List(node.Connector, target, listing.AskedAt.Add(recheck))
+	slices.Sort(foreign)
+	return Claim{State: ClaimRefused, Foreign: foreign}, nil
+}
+
+// PodLives reports whether the pod that a container group was made for exists in this cluster, by a
+// live read.
+func PodLives(ctx context.Context, live client.Reader, group azure.ContainerGroup) (bool, error) {
+	if group.Namespace == "" || group.PodName == "" || group.PodUID == "" {
+		return false, nil
+	}
+	pod := &metav1.PartialObjectMetadata{}
+	pod.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Pod"))
+	err := live.Get(ctx, client.ObjectKey{Namespace: group.Namespace, Name: group.PodName}, pod)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("get Pod %s/%s: %w", group.Namespace, group.PodName, err)
+	}
+	return strings.EqualFold(string(pod.UID), group.PodUID), nil
+}

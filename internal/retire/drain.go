@@ -1,0 +1,133 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package retire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/kubectl/pkg/drain"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
+	"github.com/virtual-kubelet/connector-operator/internal/observe"
+)
+
+// retireOwner owns a cordon of the operator's, and nothing else: so a cordon of somebody else's stays
+// when the operator's is taken back.
+const retireOwner = client.FieldOwner(identity.ManagedBy + "-retire")
+
+// Cordoned reports whether the operator has cordoned a Node.
+func Cordoned(node *corev1.Node) bool {
+	for _, entry := range node.ManagedFields {
+		if entry.Manager == string(retireOwner) && entry.Operation == metav1.ManagedFieldsOperationApply {
+			return true
+		}
+	}
+	return false
+}
+
+// Uncordon takes back the operator's cordon of a Node.
+func Uncordon(ctx context.Context, c client.Client, node *corev1.Node) error {
+	if err := c.Apply(ctx, applycorev1.Node(node.Name).WithUID(node.UID), retireOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("uncordon Node %s: %w", node.Name, err)
+	}
+	return nil
+}
+
+func (r *Retirer) cordon(ctx context.Context, node *corev1.Node) error {
+	if node == nil || Cordoned(node) {
+		return nil
+	}
+	cordon := applycorev1.Node(node.Name).WithUID(node.UID).
+		WithSpec(applycorev1.NodeSpec().WithUnschedulable(true))
+	if err := r.Client.Apply(ctx, cordon, retireOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("cordon Node %s: %w", node.Name, err)
+	}
+	return nil
+}
+
+// drain cordons a node and evicts, by the rules of kubectl drain, the pods that are not leaving yet. It
+// reports whether all of them are gone; those of DaemonSets are not waited for.
+func (r *Retirer) drain(ctx context.Context, node *observe.Node, progress *Progress) (bool, error) {
+	if err := r.cordon(ctx, node.Node); err != nil {
+		return false, err
+	}
+	helper := &drain.Helper{
+		Ctx:                 ctx,
+		Client:              r.Kubernetes,
+		Force:               true,
+		GracePeriodSeconds:  -1,
+		IgnoreAllDaemonSets: true,
+		DeleteEmptyDirData:  true,
+		ChunkSize:           500,
+		Out:                 io.Discard,
+		ErrOut:              io.Discard,
+	}
+	list, errs := helper.GetPodsForDeletion(node.Name)
+	if err := errors.Join(errs...); err != nil {
+		return false, fmt.Errorf("list the pods of node %s: %w", node.Name, err)
+	}
+	pods := list.Pods()
+	if len(pods) == 0 {
+		return true, nil
+	}
+
+	progress.After = drainInterval
+	progress.set(v1alpha1.ReasonDraining, "%s left on the node", count(len(pods), "pod"))
+	var blocked []string
+	for i := range pods {
+		pod := &pods[i]
+		if !pod.DeletionTimestamp.IsZero() {
+			continue
+		}
+		err := helper.EvictPod(*pod, policyv1.SchemeGroupVersion)
+		switch {
+		case err == nil || apierrors.IsNotFound(err):
+		case apierrors.IsTooManyRequests(err):
+			blocked = append(blocked, fmt.Sprintf("pod %s/%s: %s", pod.Namespace, pod.Name, budget(err)))
+		default:
+			return false, fmt.Errorf("evict Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		}
+	}
+	if len(blocked) > 0 {
+		const most = 3
+		text := strings.Join(blocked[:min(len(blocked), most)], "; ")
+		if len(blocked) > most {
+			text += fmt.Sprintf("; and %d more", len(blocked)-most)
+		}
+		progress.set(v1alpha1.ReasonEvictionBlocked, "%s left on the node, %d of them held by a PodDisruptionBudget: %s",
+			count(len(pods), "pod"), len(blocked), text)
+	}
+	return false, nil
+}
+
+// budget returns what the API server says of the budget that refused an eviction.
+func budget(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Details != nil {
+		for _, cause := range status.Status().Details.Causes {
+			if cause.Type == policyv1.DisruptionBudgetCause {
+				return cause.Message
+			}
+		}
+	}
+	return err.Error()
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

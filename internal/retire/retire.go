@@ -1,0 +1,321 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package retire takes a node out of the cluster and of Azure: it drains the node while its virtual
+// kubelet still runs, sees that Azure has none of its container groups left, and only then removes what
+// was made for it. It makes one pass at a time and never waits.
+package retire
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
+	"github.com/virtual-kubelet/connector-operator/internal/observe"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
+)
+
+const (
+	// drainInterval is how soon a node is looked at again while pods leave it.
+	drainInterval = 2 * time.Second
+	// groupsInterval is how soon Azure is asked again while container groups are left.
+	groupsInterval = 3 * time.Second
+)
+
+// Progress is how far the removal of a node has come.
+type Progress struct {
+	// Node is the node's name, Hash its identity.
+	Node, Hash string
+	// OSType, Location and ResourceGroup are empty where no record of them is left.
+	OSType                  v1alpha1.OSType
+	Location, ResourceGroup string
+	// Reason is a reason of the condition Retiring, Message says what is being done and what blocks it.
+	Reason, Message string
+	// After is when to look again, where no watch will tell; zero where one will.
+	After time.Duration
+}
+
+// Retirer retires nodes.
+type Retirer struct {
+	Client client.Client
+	// Live reads past the cache.
+	Live client.Reader
+	// Kubernetes is for the library of kubectl drain.
+	Kubernetes kubernetes.Interface
+	Inventory  *azure.Inventory
+	Clock      clock.PassiveClock
+
+	mu sync.Mutex
+	// emptied and stopped are when a node, by its identity, was first seen without pods, and without its
+	// virtual kubelet: what Azure said before says nothing.
+	emptied, stopped map[string]time.Time
+}
+
+// Retire makes one pass over a node that is no longer desired. The live credentials are those of the
+// connector's spec, which are used where they are of the same identity in Azure as the node's.
+func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.Node, live azure.Target) (Progress, error) {
+	progress := Progress{Node: node.Name, Hash: node.Hash, OSType: osType(node)}
+	config, claimed, err := record(node)
+	if err != nil {
+		return progress, err
+	}
+	progress.Location, progress.ResourceGroup = config.Location, config.ResourceGroup
+	target := target(config, live)
+
+	if running(node.Deployment) {
+		if claimed || node.Node != nil {
+			drained, err := r.drain(ctx, node, &progress)
+			if err != nil || !drained {
+				r.Forget(node.Hash)
+				return progress, err
+			}
+		}
+		// A virtual kubelet that does not work will not delete container groups either: it is stopped, and
+		// the operator deletes them.
+		if claimed && available(node.Deployment) && !r.noneLeft(connector, target, node, r.since(&r.emptied, node.Hash), &progress) {
+			return progress, nil
+		}
+		return r.stop(ctx, node, progress)
+	}
+	if len(node.Pods) > 0 || !settled(node.Deployment) {
+		progress.set(v1alpha1.ReasonStopping, "waiting for the virtual kubelet's pod to end")
+		return progress, nil
+	}
+	if claimed && !r.deleteLeft(ctx, connector, target, node, &progress) {
+		return progress, nil
+	}
+	return r.remove(ctx, node, progress)
+}
+
+// Forget drops what is remembered of a node that is gone or desired again.
+func (r *Retirer) Forget(hash string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.emptied, hash)
+	delete(r.stopped, hash)
+}
+
+func (p *Progress) set(reason, format string, args ...any) {
+	p.Reason, p.Message = reason, fmt.Sprintf(format, args...)
+}
+
+// since returns when it was first called for a node since the last Forget.
+func (r *Retirer) since(times *map[string]time.Time, hash string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if *times == nil {
+		*times = map[string]time.Time{}
+	}
+	if _, ok := (*times)[hash]; !ok {
+		(*times)[hash] = r.Clock.Now()
+	}
+	return (*times)[hash]
+}
+
+// noneLeft reports whether Azure, asked at since or later, lists no container group of the node.
+func (r *Retirer) noneLeft(connector string, target azure.Target, node *observe.Node, since time.Time, progress *Progress) bool {
+	left, known := r.left(connector, target, node, since, progress)
+	if known && len(left) > 0 {
+		progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure is still deleting %s in %s", names(left), target)
+	}
+	return known && len(left) == 0
+}
+
+// deleteLeft reports the same, and deletes the container groups that are left: nobody else does any more.
+func (r *Retirer) deleteLeft(ctx context.Context, connector string, target azure.Target, node *observe.Node, progress *Progress) bool {
+	left, known := r.left(connector, target, node, r.since(&r.stopped, node.Hash), progress)
+	if !known {
+		return false
+	}
+	for _, group := range left {
+		r.Inventory.Delete(connector, target, group, func(ctx context.Context) (bool, error) { return r.stillRetiring(ctx, node) })
+	}
+	if len(left) > 0 {
+		progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", names(left), target)
+	}
+	return len(left) == 0
+}
+
+func (r *Retirer) left(connector string, target azure.Target, node *observe.Node, since time.Time, progress *Progress) (left []azure.ContainerGroup, known bool) {
+	listing, known := r.Inventory.List(connector, target, since)
+	if listing.Problem != nil && listing.Problem.Reason == v1alpha1.ReasonResourceGroupNotFound {
+		// With its resource group, Azure deletes everything in it.
+		return nil, known
+	}
+	if listing.Problem != nil {
+		progress.set(v1alpha1.ReasonAzureNotAsked, "can't tell whether container groups of node %s are left: %s", node.Name, listing.Problem.Message)
+		return nil, false
+	}
+	if !known {
+		progress.set(v1alpha1.ReasonContainerGroupsRemain, "asking Azure whether container groups of node %s are left in %s", node.Name, target)
+		return nil, false
+	}
+	left = listing.OfNode(node.Name)
+	if len(left) > 0 {
+		r.Inventory.List(connector, target, listing.AskedAt.Add(groupsInterval))
+	}
+	return left, true
+}
+
+// stillRetiring reads live whether the node's claim stands and its virtual kubelet is stopped: another
+// operator may have become the leader, and the node may be wanted again.
+func (r *Retirer) stillRetiring(ctx context.Context, node *observe.Node) (bool, error) {
+	var secret corev1.Secret
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(node.Secret), &secret); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	if secret.Annotations[identity.AnnotationClaim] != node.Hash {
+		return false, nil
+	}
+	var deployment appsv1.Deployment
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(node.Secret), &deployment); err != nil {
+		return client.IgnoreNotFound(err) == nil, client.IgnoreNotFound(err)
+	}
+	return !running(&deployment), nil
+}
+
+func (r *Retirer) stop(ctx context.Context, node *observe.Node, progress Progress) (Progress, error) {
+	progress.set(v1alpha1.ReasonStopping, "stopping the virtual kubelet")
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`))
+	if err := r.Client.Patch(ctx, node.Deployment.DeepCopy(), patch, retireOwner); client.IgnoreNotFound(err) != nil {
+		return progress, fmt.Errorf("scale Deployment %s to 0: %w", node.Name, err)
+	}
+	return progress, nil
+}
+
+// remove deletes what was made for the node, and the Node. The Secret goes last: it is the record of
+// where the container groups were.
+func (r *Retirer) remove(ctx context.Context, node *observe.Node, progress Progress) (Progress, error) {
+	progress.set(v1alpha1.ReasonRemoving, "removing the Node and what was made for it")
+	objects := make([]client.Object, 0, 7)
+	if node.Deployment != nil {
+		objects = append(objects, node.Deployment)
+	}
+	if node.ClusterRoleBinding != nil {
+		objects = append(objects, node.ClusterRoleBinding)
+	}
+	if node.RoleBinding != nil {
+		objects = append(objects, node.RoleBinding)
+	}
+	if node.ServiceAccount != nil {
+		objects = append(objects, node.ServiceAccount)
+	}
+	if node.Node != nil {
+		objects = append(objects, node.Node, &coordinationv1.Lease{
+			ObjectMeta: metav1.ObjectMeta{Namespace: render.LeaseNamespace, Name: node.Name},
+		})
+	}
+	if node.Secret != nil {
+		objects = append(objects, node.Secret)
+	}
+	for _, object := range objects {
+		if !object.GetDeletionTimestamp().IsZero() {
+			continue
+		}
+		options := []client.DeleteOption{client.PropagationPolicy(metav1.DeletePropagationBackground)}
+		if uid := object.GetUID(); uid != "" {
+			options = append(options, client.Preconditions{UID: &uid})
+		}
+		if err := r.Client.Delete(ctx, object, options...); client.IgnoreNotFound(err) != nil {
+			return progress, fmt.Errorf("delete %T %s: %w", object, node.Name, err)
+		}
+	}
+	return progress, nil
+}
+
+// record returns what the node's virtual kubelet was started with, and whether it ever was: without a
+// claim it was not, and Azure has nothing of it.
+func record(node *observe.Node) (config render.AzureConfig, claimed bool, err error) {
+	if node.Secret == nil || node.Secret.Annotations[identity.AnnotationClaim] != node.Hash {
+		return config, false, nil
+	}
+	if err := json.Unmarshal(node.Secret.Data[render.AzureKey], &config); err != nil {
+		return config, false, fmt.Errorf("read %s of Secret %s: %w", render.AzureKey, node.Name, err)
+	}
+	return config, true, nil
+}
+
+// target returns where the node's container groups are, with the live client secret where it is of the
+// node's own identity in Azure, else with the one that the node was started with.
+func target(config render.AzureConfig, live azure.Target) azure.Target {
+	target := azure.Target{
+		Cloud:          v1alpha1.CloudName(config.Cloud),
+		TenantID:       config.TenantID,
+		ClientID:       config.ClientID,
+		ClientSecret:   config.ClientSecret,
+		SubscriptionID: config.SubscriptionID,
+		ResourceGroup:  config.ResourceGroup,
+	}
+	if live.ClientSecret != "" && strings.EqualFold(live.TenantID, target.TenantID) && strings.EqualFold(live.ClientID, target.ClientID) {
+		target.ClientSecret = live.ClientSecret
+	}
+	return target
+}
+
+// osType returns the node's operating system by its labels; empty where nothing carries them.
+func osType(node *observe.Node) v1alpha1.OSType {
+	var labels map[string]string
+	switch {
+	case node.Secret != nil:
+		labels = node.Secret.Labels
+	case node.Deployment != nil:
+		labels = node.Deployment.Labels
+	case node.Node != nil:
+		labels = node.Node.Labels
+	}
+	switch labels[identity.LabelOS] {
+	case "linux":
+		return v1alpha1.OSTypeLinux
+	case "windows":
+		return v1alpha1.OSTypeWindows
+	}
+	return ""
+}
+
+// running reports whether a Deployment is meant to have a pod.
+func running(deployment *appsv1.Deployment) bool {
+	return deployment != nil && deployment.DeletionTimestamp.IsZero() && ptr.Deref(deployment.Spec.Replicas, 1) > 0
+}
+
+// settled reports whether a stopped Deployment's controller has seen that it is to have no pod, and
+// counts none.
+func settled(deployment *appsv1.Deployment) bool {
+	return deployment == nil || !deployment.DeletionTimestamp.IsZero() ||
+		(deployment.Status.ObservedGeneration >= deployment.Generation && deployment.Status.Replicas == 0)
+}
+
+func available(deployment *appsv1.Deployment) bool {
+	return deployment.Status.AvailableReplicas > 0
+}
+
+// names lists container groups, as many as a person wants to read.
+func names(groups []azure.ContainerGroup) string {
+	const most = 5
+	list := make([]string, 0, most)
+	for _, group := range groups[:min(len(groups), most)] {
+		list = append(list, group.Name)
+	}
+	text := strings.Join(list, ", ")
+	if len(groups) > most {
+		text += fmt.Sprintf(" and %d more", len(groups)-most)
+	}
+	if len(groups) == 1 {
+		return "container group " + text
+	}
+	return fmt.Sprintf("%d container groups: %s", len(groups), text)
+}

@@ -1,0 +1,199 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package status
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/apply"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
+)
+
+// maxQuote is how many characters of a message from elsewhere a condition quotes.
+const maxQuote = 300
+
+// nodeCondition is True when the virtual kubelet is available and does not crash, its Node is Ready, and
+// nothing is proven bad. The guards go from the first cause to the last.
+func nodeCondition(in Input, node Node) metav1.Condition {
+	const is = v1alpha1.ConditionReady
+	name := node.Desired.Name
+	not := func(reason, format string, args ...any) metav1.Condition {
+		return condition(is, metav1.ConditionFalse, reason, format, args...)
+	}
+
+	var predecessor *apply.PredecessorError
+	if errors.As(node.Blocked, &predecessor) {
+		return not(v1alpha1.ReasonWaitingForRetirement, "node %s starts once the former node of this name is removed: see condition Retiring", name)
+	}
+	observed := node.Observed
+	if observed == nil || observed.Deployment == nil {
+		return notStarted(in, node)
+	}
+	deployment := observed.Deployment
+	if pod := newest(observed.Pods); pod != nil {
+		if reason, message := podProblem(name, pod); reason != "" {
+			return not(reason, "the virtual kubelet of node %s: %s", name, redact(in, message))
+		}
+	}
+	for _, c := range deployment.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			return not(v1alpha1.ReasonPodsNotCreated, "the virtual kubelet's pod of node %s can't be made: %s", name, quote(c.Message))
+		}
+	}
+	if node.Wrote || deployment.Status.ObservedGeneration < deployment.Generation ||
+		deployment.Status.UpdatedReplicas < 1 || deployment.Status.AvailableReplicas < 1 {
+		return not(v1alpha1.ReasonStarting, "the virtual kubelet of node %s is starting", name)
+	}
+	if observed.Node == nil {
+		return not(v1alpha1.ReasonNodeNotRegistered,
+			"the virtual kubelet runs and has not made node %s yet; it first reads every container group in %s", name, in.Resolved.Target)
+	}
+	if ready := nodeReady(observed.Node); ready.Status != corev1.ConditionTrue {
+		return not(v1alpha1.ReasonNodeNotReady, "node %s is not Ready: %s: %s", name, ready.Reason, quote(ready.Message))
+	}
+	if in.Access.Problem != nil && in.Access.Problem.Proven {
+		return not(v1alpha1.ReasonAzureNotAccessible, "node %s can't make container groups: see condition AzureAccessible", name)
+	}
+	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonNodeReady, "node %s is ready", name)
+}
+
+func notStarted(in Input, node Node) metav1.Condition {
+	const is = v1alpha1.ConditionReady
+	switch {
+	case node.Blocked == nil && node.Claim.State == discover.Claimed:
+		return condition(is, metav1.ConditionFalse, v1alpha1.ReasonStarting, "the virtual kubelet of node %s is starting", node.Desired.Name)
+	case in.Resolved.Missing != nil, node.Blocked != nil, node.Claim.State == discover.ClaimRefused:
+		return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNotStarted, "node %s was not started: see condition Resolved", node.Desired.Name)
+	case in.Access.Problem != nil:
+		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s was not started: see condition AzureAccessible", node.Desired.Name)
+	}
+	return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s starts once its name is claimed: see condition Resolved", node.Desired.Name)
+}
+
+// newest returns the pod that was made last and is not on its way out.
+func newest(pods []corev1.Pod) *corev1.Pod {
+	var found *corev1.Pod
+	for i := range pods {
+		pod := &pods[i]
+		if pod.DeletionTimestamp.IsZero() && (found == nil || found.CreationTimestamp.Before(&pod.CreationTimestamp)) {
+			found = pod
+		}
+	}
+	return found
+}
+
+// podProblem says why a virtual kubelet's pod does not run; the reason is empty where it runs or may
+// well do so soon.
+func podProblem(node string, pod *corev1.Pod) (reason, message string) {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+			return v1alpha1.ReasonUnschedulable, "no node takes its pod: " + quote(c.Message)
+		}
+	}
+	for _, status := range pod.Status.ContainerStatuses {
+		if waiting := status.State.Waiting; waiting != nil {
+			switch waiting.Reason {
+			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
+				return v1alpha1.ReasonImageNotPulled, fmt.Sprintf(
+					"image %s can't be pulled (%s): check spec.virtualKubelet.image, and that the cluster's nodes reach its registry",
+					pod.Spec.Containers[0].Image, waiting.Reason)
+			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
+				return v1alpha1.ReasonContainerNotCreated, waiting.Reason + ": " + quote(waiting.Message)
+			}
+		}
+		ended := status.LastTerminationState.Terminated
+		if status.State.Terminated != nil {
+			ended = status.State.Terminated
+		}
+		if ended != nil && (status.State.Running == nil || !status.Ready) {
+			return v1alpha1.ReasonCrashLoop, fmt.Sprintf("it ended with exit code %d%s: kubectl logs --previous -n %s deployment/%s",
+				ended.ExitCode, cause(ended), pod.Namespace, node)
+		}
+	}
+	return "", ""
+}
+
+// fatal finds the message of a log line of level fatal, as logrus writes it.
+var fatal = regexp.MustCompile(`level=fatal msg="((?:[^"\\]|\\.)*)"`)
+
+// cause returns what a container that ended said last, as far as it means something to a person.
+func cause(ended *corev1.ContainerStateTerminated) string {
+	if ended.Reason == "OOMKilled" {
+		return ", out of memory: raise spec.virtualKubelet.resources.limits"
+	}
+	if found := fatal.FindStringSubmatch(ended.Message); found != nil {
+		return ", " + quote(strings.ReplaceAll(found[1], `\"`, `"`))
+	}
+	if strings.Contains(ended.Message, "panic:") {
+		return ", a panic, which it answers most faults of credentials or network with"
+	}
+	return ""
+}
+
+// quote returns the first line of a message from elsewhere, cut to a length that a condition can bear.
+func quote(message string) string {
+	message, _, _ = strings.Cut(strings.TrimSpace(message), "\n")
+	if runes := []rune(message); len(runes) > maxQuote {
+		return string(runes[:maxQuote]) + "…"
+	}
+	return message
+}
+
+func nodeReady(node *corev1.Node) corev1.NodeCondition {
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c
+		}
+	}
+	return corev1.NodeCondition{Reason: "NodeStatusNeverUpdated", Message: "the node has no condition Ready"}
+}
+
+func nodeStatus(node Node, ready metav1.Condition) v1alpha1.NodeStatus {
+	out := v1alpha1.NodeStatus{
+		Name:          node.Desired.Name,
+		OSType:        node.Desired.OSType,
+		Location:      node.Desired.Location,
+		ResourceGroup: node.Desired.ResourceGroup,
+		Image:         node.Desired.Image,
+		Conditions:    []metav1.Condition{ready},
+	}
+	if node.Observed != nil && node.Observed.Node != nil {
+		out.KubeletVersion = node.Observed.Node.Status.NodeInfo.KubeletVersion
+	}
+	return out
+}
+
+// retiringNodes lists the nodes that are being removed, but for those whose name a desired node carries
+// on: a list by name has each once.
+func retiringNodes(in Input) []v1alpha1.NodeStatus {
+	desired := map[string]bool{}
+	for _, node := range in.Nodes {
+		desired[node.Desired.Name] = true
+	}
+	var out []v1alpha1.NodeStatus
+	for _, progress := range in.Retiring {
+		if desired[progress.Node] {
+			continue
+		}
+		desired[progress.Node] = true
+		out = append(out, v1alpha1.NodeStatus{
+			Name:          progress.Node,
+			OSType:        progress.OSType,
+			Location:      progress.Location,
+			ResourceGroup: progress.ResourceGroup,
+			Conditions: []metav1.Condition{
+				condition(v1alpha1.ConditionRetiring, metav1.ConditionTrue, progress.Reason, "%s", progress.Message),
+			},
+		})
+	}
+	return out
+}

@@ -80,6 +80,7 @@ func run(ctx context.Context, c config) error {
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme: scheme,
 		Cache:  controllers.CacheOptions(c.connectorNamespace),
+		Client: controllers.ClientOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress:    c.metricsAddress,
 			SecureServing:  true,

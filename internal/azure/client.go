@@ -29,7 +29,7 @@ type Target struct {
 	Cloud          v1alpha1.CloudName
 	TenantID       string
 	ClientID       string
-	ClientSecret   string
+	ClientSecret   string `json:"-"`
 	SubscriptionID string
 	ResourceGroup  string
 }
@@ -39,8 +39,8 @@ func (t Target) String() string {
 	return fmt.Sprintf("resource group %s of subscription %s", t.ResourceGroup, t.SubscriptionID)
 }
 
-// GoString is String, so that no verb prints the secret.
-func (t Target) GoString() string { return t.String() }
+// Format prints String, so that no verb prints the secret.
+func (t Target) Format(state fmt.State, _ rune) { fmt.Fprint(state, t.String()) }
 
 // key tells targets apart without keeping the secret readable.
 func (t Target) key() string {

@@ -18,6 +18,7 @@ import (
 const (
 	refreshInterval = 5 * time.Minute
 	firstRetry      = 5 * time.Second
+	deleteSettle    = 2 * time.Second
 	requestTimeout  = time.Minute
 	inFlight        = 8
 )
@@ -62,13 +63,16 @@ type entry struct {
 	// waiting are told of the next answer, whatever it is.
 	waiting map[string]struct{}
 
-	listing  Listing
-	failures int
+	listing Listing
+	// failures and refusals are how many requests in a row have failed, to list and to delete.
+	failures, refusals int
 
-	timer    clock.Timer
-	due      time.Time // when timer fires; zero without one
-	running  bool
-	deleting map[string]struct{}
+	timer   clock.Timer
+	due     time.Time // when timer fires; zero without one
+	running bool
+	// deleting are the container groups that Azure has been or is being asked to delete since the last
+	// listing; true are those that it has been asked for.
+	deleting map[string]bool
 }
 
 // NewInventory returns an Inventory that calls notify, from its own goroutines, with the name of a
@@ -136,7 +140,7 @@ func (i *Inventory) watched(key string, target Target, connector string) *entry 
 			target:   target,
 			watchers: map[string]bool{},
 			waiting:  map[string]struct{}{},
-			deleting: map[string]struct{}{},
+			deleting: map[string]bool{},
 		}
 		i.entries[key] = e
 		i.schedule(e, i.clock.Now())
@@ -162,7 +166,8 @@ func (i *Inventory) List(connector string, target Target, since time.Time) (List
 }
 
 // Delete asks Azure in the background to delete a container group, once guard, called right before,
-// has agreed. The connector is told of a new listing after it.
+// has agreed. The connector is told of a new listing after it; until then, another Delete of the same
+// container group does nothing, because Azure lists it for as long as the deletion takes.
 func (i *Inventory) Delete(connector string, target Target, group ContainerGroup, guard func(context.Context) (bool, error)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -170,7 +175,7 @@ func (i *Inventory) Delete(connector string, target Target, group ContainerGroup
 	if _, ok := e.deleting[group.Name]; ok || i.ctx == nil {
 		return
 	}
-	e.deleting[group.Name] = struct{}{}
+	e.deleting[group.Name] = false
 	go i.delete(i.ctx, e, connector, group, guard)
 }
 
@@ -186,25 +191,33 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, grou
 		if live.NodeName != group.NodeName || live.PodUID != group.PodUID {
 			return nil
 		}
+		// A guard that can't decide is asked again after the next listing, and is no fault of Azure's.
 		if agreed, err := guard(ctx); err != nil || !agreed {
-			return err
+			return nil //nolint:nilerr // see above
 		}
 		return c.Delete(ctx, group.Name)
 	})
 
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	delete(e.deleting, group.Name)
-	if err != nil && ctx.Err() == nil {
-		e.failures++
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		delete(e.deleting, group.Name)
+		e.refusals++
 		e.listing.Problem = Explain(e.target, err)
 		e.listing.AskedAt = i.clock.Now()
-		i.schedule(e, i.clock.Now().Add(e.backoff()))
+		i.postpone(e)
 		i.tell(connector)
 		return
 	}
+	e.refusals = 0
+	e.deleting[group.Name] = true
 	e.waiting[connector] = struct{}{}
-	i.schedule(e, i.clock.Now())
+	if e.listing.Problem == nil {
+		i.schedule(e, i.clock.Now().Add(deleteSettle))
+	}
 }
 
 func (i *Inventory) withClient(ctx context.Context, target Target, do func(context.Context, *Client) error) error {
@@ -228,6 +241,9 @@ func (i *Inventory) schedule(e *entry, at time.Time) {
 	if i.ctx == nil || i.ctx.Err() != nil {
 		return
 	}
+	if now := i.clock.Now(); at.Before(now) {
+		at = now
+	}
 	if !e.due.IsZero() && !e.due.After(at) {
 		return
 	}
@@ -236,6 +252,16 @@ func (i *Inventory) schedule(e *entry, at time.Time) {
 	}
 	e.due = at
 	e.timer = i.clock.AfterFunc(max(0, at.Sub(i.clock.Now())), func() { go i.refresh(e) })
+}
+
+// postpone puts off the next request, whenever it was to be, as long as the failures ask for; i.mu is
+// held.
+func (i *Inventory) postpone(e *entry) {
+	if e.timer != nil {
+		e.timer.Stop()
+	}
+	e.due = time.Time{}
+	i.schedule(e, i.clock.Now().Add(e.backoff()))
 }
 
 func (i *Inventory) refresh(e *entry) {
@@ -271,6 +297,7 @@ func (i *Inventory) refresh(e *entry) {
 		e.listing.GoodSince = time.Time{}
 	} else {
 		e.failures = 0
+		maps.DeleteFunc(e.deleting, func(_ string, asked bool) bool { return asked })
 		if before.GoodSince.IsZero() {
 			e.listing.GoodSince = i.clock.Now()
 		}
@@ -280,7 +307,11 @@ func (i *Inventory) refresh(e *entry) {
 		names = slices.Collect(maps.Keys(e.watchers))
 	}
 	clear(e.waiting)
-	if len(e.watchers) > 0 {
+	switch {
+	case len(e.watchers) == 0:
+	case err != nil:
+		i.postpone(e)
+	default:
 		i.schedule(e, i.clock.Now().Add(e.backoff()))
 	}
 	i.tell(names...)
@@ -299,8 +330,8 @@ func (i *Inventory) tell(names ...string) {
 // cluster don't ask all at once.
 func (e *entry) backoff() time.Duration {
 	wait := refreshInterval
-	if e.failures > 0 {
-		wait = min(firstRetry<<min(e.failures-1, 10), refreshInterval)
+	if failures := max(e.failures, e.refusals); failures > 0 {
+		wait = min(firstRetry<<min(failures-1, 10), refreshInterval)
 	}
 	wait += rand.N(wait / 5)
 	if e.listing.Problem != nil {

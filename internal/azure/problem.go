@@ -4,6 +4,7 @@
 package azure
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -133,7 +134,7 @@ func explainResponse(target Target, err *azcore.ResponseError) *Problem {
 	}
 	return &Problem{
 		Reason:     v1alpha1.ReasonAzureUnavailable,
-		Message:    fmt.Sprintf("Azure answered %d %s for %s", err.StatusCode, err.ErrorCode, target),
+		Message:    fmt.Sprintf("Azure answered %d %s for %s", err.StatusCode, cmp.Or(err.ErrorCode, http.StatusText(err.StatusCode)), target),
 		RetryAfter: retryAfter(err.RawResponse),
 	}
 }

@@ -219,7 +219,7 @@ func container(node resolve.Node) *applycorev1.ContainerApplyConfiguration {
 			env("APISERVER_CERT_LOCATION", mountPath+"/"+discover.CertificateKey),
 			env("APISERVER_KEY_LOCATION", mountPath+"/"+discover.PrivateKeyKey),
 			applycorev1.EnvVar().WithName("VKUBELET_POD_IP").WithValueFrom(applycorev1.EnvVarSource().
-				WithFieldRef(applycorev1.ObjectFieldSelector().WithFieldPath("status.podIP"))),
+				WithFieldRef(applycorev1.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath("status.podIP"))),
 		).
 		WithPorts(applycorev1.ContainerPort().WithName("kubelet").WithContainerPort(kubeletPort).WithProtocol(corev1.ProtocolTCP)).
 		WithResources(requirements(node.Resources)).

@@ -70,6 +70,7 @@ type Retirer struct {
 // connector's spec, which are used where they are of the same identity in Azure as the node's.
 func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.Node, live azure.Target) (Progress, error) {
 	progress := Progress{Node: node.Name, Hash: node.Hash, OSType: osType(node)}
+	progress.set(v1alpha1.ReasonDraining, "looking at what is left of the node")
 	config, claimed, err := record(node)
 	if err != nil {
 		return progress, err
@@ -230,6 +231,9 @@ func (r *Retirer) remove(ctx context.Context, node *observe.Node, progress Progr
 		options := []client.DeleteOption{client.PropagationPolicy(metav1.DeletePropagationBackground)}
 		if uid := object.GetUID(); uid != "" {
 			options = append(options, client.Preconditions{UID: &uid})
+		}
+		if _, lease := object.(*coordinationv1.Lease); lease {
+			options = append(options, client.DisableReadYourWritesConsistency) // Leases are not cached
 		}
 		if err := r.Client.Delete(ctx, object, options...); client.IgnoreNotFound(err) != nil {
 			return progress, fmt.Errorf("delete %T %s: %w", object, node.Name, err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -40,13 +41,13 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 	}
 	deployment := observed.Deployment
 	if pod := newest(observed.Pods); pod != nil {
-		if reason, message := podProblem(name, pod); reason != "" {
-			return not(reason, "the virtual kubelet of node %s: %s", name, redact(in, message))
+		if reason, message := podProblem(in, name, pod); reason != "" {
+			return not(reason, "the virtual kubelet of node %s: %s", name, message)
 		}
 	}
 	for _, c := range deployment.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return not(v1alpha1.ReasonPodsNotCreated, "the virtual kubelet's pod of node %s can't be made: %s", name, quote(c.Message))
+			return not(v1alpha1.ReasonPodsNotCreated, "the virtual kubelet's pod of node %s can't be made: %s", name, quote(in, c.Message))
 		}
 	}
 	if node.Wrote || deployment.Status.ObservedGeneration < deployment.Generation ||
@@ -58,7 +59,7 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 			"the virtual kubelet runs and has not made node %s yet; it first reads every container group in %s", name, in.Resolved.Target)
 	}
 	if ready := nodeReady(observed.Node); ready.Status != corev1.ConditionTrue {
-		return not(v1alpha1.ReasonNodeNotReady, "node %s is not Ready: %s: %s", name, ready.Reason, quote(ready.Message))
+		return not(v1alpha1.ReasonNodeNotReady, "node %s is not Ready: %s: %s", name, ready.Reason, quote(in, ready.Message))
 	}
 	if in.Access.Problem != nil && in.Access.Problem.Proven {
 		return not(v1alpha1.ReasonAzureNotAccessible, "node %s can't make container groups: see condition AzureAccessible", name)
@@ -93,10 +94,10 @@ func newest(pods []corev1.Pod) *corev1.Pod {
 
 // podProblem says why a virtual kubelet's pod does not run; the reason is empty where it runs or may
 // well do so soon.
-func podProblem(node string, pod *corev1.Pod) (reason, message string) {
+func podProblem(in Input, node string, pod *corev1.Pod) (reason, message string) {
 	for _, c := range pod.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
-			return v1alpha1.ReasonUnschedulable, "no node takes its pod: " + quote(c.Message)
+			return v1alpha1.ReasonUnschedulable, "no node takes its pod: " + quote(in, c.Message)
 		}
 	}
 	for _, status := range pod.Status.ContainerStatuses {
@@ -107,7 +108,7 @@ func podProblem(node string, pod *corev1.Pod) (reason, message string) {
 					"image %s can't be pulled (%s): check spec.virtualKubelet.image, and that the cluster's nodes reach its registry",
 					pod.Spec.Containers[0].Image, waiting.Reason)
 			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-				return v1alpha1.ReasonContainerNotCreated, waiting.Reason + ": " + quote(waiting.Message)
+				return v1alpha1.ReasonContainerNotCreated, waiting.Reason + ": " + quote(in, waiting.Message)
 			}
 		}
 		ended := status.LastTerminationState.Terminated
@@ -116,32 +117,44 @@ func podProblem(node string, pod *corev1.Pod) (reason, message string) {
 		}
 		if ended != nil && (status.State.Running == nil || !status.Ready) {
 			return v1alpha1.ReasonCrashLoop, fmt.Sprintf("it ended with exit code %d%s: kubectl logs --previous -n %s deployment/%s",
-				ended.ExitCode, cause(ended), pod.Namespace, node)
+				ended.ExitCode, cause(in, ended), pod.Namespace, node)
 		}
 	}
 	return "", ""
 }
 
-// fatal finds the message of a log line of level fatal, as logrus writes it.
-var fatal = regexp.MustCompile(`level=fatal msg="((?:[^"\\]|\\.)*)"`)
+// fatal finds the message of a log line of level fatal, as logrus writes it: with
+// quotes where it needs them.
+var fatal = regexp.MustCompile(`level=fatal msg=(?:("(?:[^"\\]|\\.)*")|(\S+))`)
+
+// stackFrame finds a line of a Go stack trace, and exitPanic is how a Go program ends that panics.
+var stackFrame = regexp.MustCompile(`\.go:\d+ \+0x`)
+
+const exitPanic = 2
 
 // cause returns what a container that ended said last, as far as it means something to a person.
-func cause(ended *corev1.ContainerStateTerminated) string {
+func cause(in Input, ended *corev1.ContainerStateTerminated) string {
 	if ended.Reason == "OOMKilled" {
 		return ", out of memory: raise spec.virtualKubelet.resources.limits"
 	}
 	if found := fatal.FindStringSubmatch(ended.Message); found != nil {
-		return ", " + quote(strings.ReplaceAll(found[1], `\"`, `"`))
+		message, err := strconv.Unquote(found[1])
+		if err != nil {
+			message = found[2]
+		}
+		return ", " + quote(in, message)
 	}
-	if strings.Contains(ended.Message, "panic:") {
+	// Of a long stack trace, the end alone is kept.
+	if strings.Contains(ended.Message, "panic: ") || (ended.ExitCode == exitPanic && stackFrame.MatchString(ended.Message)) {
 		return ", a panic, which it answers most faults of credentials or network with"
 	}
 	return ""
 }
 
-// quote returns the first line of a message from elsewhere, cut to a length that a condition can bear.
-func quote(message string) string {
-	message, _, _ = strings.Cut(strings.TrimSpace(message), "\n")
+// quote returns the first line of a message from elsewhere, without the client secret and cut to a
+// length that a condition can bear.
+func quote(in Input, message string) string {
+	message, _, _ = strings.Cut(strings.TrimSpace(redact(in, message)), "\n")
 	if runes := []rune(message); len(runes) > maxQuote {
 		return string(runes[:maxQuote]) + "…"
 	}

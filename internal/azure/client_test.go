@@ -1,0 +1,211 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package azure
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	simulated "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
+)
+
+const (
+	rgName      = "virtual-nodes"
+	otherTenant = "99999999-9999-9999-9999-999999999999"
+)
+
+// rig is a simulated Azure, with the SDK's real clients on it.
+type rig struct {
+	*simulated.Server
+	clock   *clocktesting.FakeClock
+	connect Connector
+}
+
+func newRig(t *testing.T, edit ...func(*simulated.Config)) *rig {
+	t.Helper()
+	config := simulated.DefaultConfig()
+	for _, e := range edit {
+		e(&config)
+	}
+	clk := clocktesting.NewFakeClock(time.Now().Truncate(time.Second))
+	server, err := simulated.NewServer(config, simulated.WithClock(clk))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return &rig{Server: server, clock: clk, connect: NewConnector(server.Transport(), "test")}
+}
+
+// plant makes a container group as the virtual kubelet of a node would.
+func (r *rig) plant(t *testing.T, node, pod, uid string) ContainerGroup {
+	t.Helper()
+	NewWithT(t).Expect(r.PutContainerGroup(simulated.ContainerGroup{
+		SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: rgName, Name: "default-" + pod,
+		Tags: map[string]string{"NodeName": node, "Namespace": "default", "PodName": pod, "UID": uid},
+	})).To(Succeed())
+	return ContainerGroup{Name: "default-" + pod, Location: "eastus", NodeName: node, Namespace: "default", PodName: pod, PodUID: uid}
+}
+
+func (r *rig) left() []string {
+	names := []string{}
+	for _, group := range r.ContainerGroups() {
+		if !group.Deleting {
+			names = append(names, group.Name)
+		}
+	}
+	return names
+}
+
+func (r *rig) fault(t *testing.T, fault simulated.Fault) {
+	t.Helper()
+	_, err := r.AddFault(fault)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+}
+
+func target(edit ...func(*Target)) Target {
+	t := Target{
+		Cloud:          v1alpha1.CloudPublic,
+		TenantID:       simulated.DefaultTenantID,
+		ClientID:       simulated.DefaultClientID,
+		ClientSecret:   simulated.DefaultClientSecret,
+		SubscriptionID: simulated.DefaultSubscriptionID,
+		ResourceGroup:  rgName,
+	}
+	for _, e := range edit {
+		e(&t)
+	}
+	return t
+}
+
+func client(t *testing.T, r *rig, edit ...func(*Target)) *Client {
+	t.Helper()
+	c, err := r.connect(target(edit...))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+func TestClientLists(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t, func(c *simulated.Config) { c.PageSize = 2 })
+	var want []ContainerGroup
+	for i := range 5 {
+		want = append(want, r.plant(t, "node", fmt.Sprintf("pod-%d", i), fmt.Sprintf("uid-%d", i)))
+	}
+	g.Expect(r.PutContainerGroup(simulated.ContainerGroup{
+		SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: rgName, Name: "untagged",
+	})).To(Succeed())
+	g.Expect(r.PutContainerGroup(simulated.ContainerGroup{
+		SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: "virtual-nodes-westus", Name: "elsewhere",
+	})).To(Succeed())
+
+	groups, err := client(t, r).List(t.Context())
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(groups).To(ConsistOf(append(want, ContainerGroup{Name: "untagged", Location: "eastus"})))
+}
+
+func TestClientGetsAndDeletes(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t)
+	c := client(t, r)
+	want := r.plant(t, "node", "web", "uid")
+
+	got, err := c.Get(t.Context(), "default-web")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(got).To(Equal(want))
+
+	g.Expect(c.Delete(t.Context(), "default-web")).To(Succeed())
+	r.clock.Step(time.Minute)
+	g.Expect(r.ContainerGroups()).To(BeEmpty())
+
+	_, err = c.Get(t.Context(), "default-web")
+	g.Expect(IsNotFound(err)).To(BeTrue(), "%v", err)
+	g.Expect(c.Delete(t.Context(), "default-web")).To(Succeed(), "Azure answers 204")
+	g.Expect(r.DeleteResourceGroup(simulated.DefaultSubscriptionID, rgName)).To(Succeed())
+	g.Expect(c.Delete(t.Context(), "default-web")).To(Succeed(), "Azure answers 404")
+}
+
+func TestClientErrorsNameTheContainerGroup(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t)
+	r.fault(t, simulated.Fault{Operation: "ContainerGroups.*", Status: http.StatusConflict})
+	c := client(t, r)
+	_, err := c.Get(t.Context(), "default-web")
+	g.Expect(err).To(MatchError(ContainSubstring("get container group default-web: ")))
+	g.Expect(IsNotFound(err)).To(BeFalse())
+	g.Expect(c.Delete(t.Context(), "default-web")).To(MatchError(ContainSubstring("delete container group default-web: ")))
+	_, err = c.List(t.Context())
+	g.Expect(err).To(MatchError(ContainSubstring("list container groups: ")))
+}
+
+func TestClouds(t *testing.T) {
+	for name, cloud := range map[v1alpha1.CloudName]simulated.Cloud{
+		v1alpha1.CloudPublic:       simulated.PublicCloud,
+		v1alpha1.CloudUSGovernment: simulated.USGovernmentCloud,
+		v1alpha1.CloudChina:        simulated.ChinaCloud,
+	} {
+		t.Run(string(name), func(t *testing.T) {
+			g := NewWithT(t)
+			r := newRig(t, func(c *simulated.Config) { c.Tenants[0].Cloud = cloud })
+			r.plant(t, "node", "web", "uid")
+			groups, err := client(t, r, func(t *Target) { t.Cloud = name }).List(t.Context())
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(groups).To(HaveLen(1))
+		})
+	}
+}
+
+func TestATargetNeverShowsItsSecret(t *testing.T) {
+	secret := target()
+	within := struct {
+		Target  Target
+		Pointer *Target
+	}{secret, &secret}
+	var logged bytes.Buffer
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("asking", "target", secret, "within", within)
+	marshalled, err := json.Marshal(within)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+
+	for name, text := range map[string]string{
+		"String":   secret.String(),
+		"JSON":     string(marshalled),
+		"slog":     logged.String(),
+		"an error": fmt.Errorf("ask: %w", Explain(secret, fmt.Errorf("%v", secret))).Error(),
+		"the key":  secret.key(),
+	} {
+		NewWithT(t).Expect(text).NotTo(ContainSubstring(simulated.DefaultClientSecret), name)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
+		for _, value := range []any{secret, &secret, []Target{secret}, map[string]Target{"a": secret}, within} {
+			NewWithT(t).Expect(fmt.Sprintf(verb, value)).NotTo(ContainSubstring(simulated.DefaultClientSecret), "%s of %T", verb, value)
+		}
+	}
+	NewWithT(t).Expect(fmt.Sprint(secret)).To(Equal("resource group virtual-nodes of subscription " + simulated.DefaultSubscriptionID))
+}
+
+func TestTargetKeys(t *testing.T) {
+	for name, test := range map[string]struct {
+		edit func(*Target)
+		same bool
+	}{
+		"nothing":               {func(*Target) {}, true},
+		"cloud":                 {func(t *Target) { t.Cloud = v1alpha1.CloudChina }, false},
+		"tenant":                {func(t *Target) { t.TenantID = otherTenant }, false},
+		"client":                {func(t *Target) { t.ClientID = otherTenant }, false},
+		"secret":                {func(t *Target) { t.ClientSecret = "other" }, false},
+		"secret's case":         {func(t *Target) { t.ClientSecret = "SANDBOX-client-secret" }, false},
+		"subscription":          {func(t *Target) { t.SubscriptionID = otherTenant }, false},
+		"resource group":        {func(t *Target) { t.ResourceGroup = "other" }, false},
+		"resource group's case": {func(t *Target) { t.ResourceGroup = "Virtual-Nodes" }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(target(test.edit).key() == target().key()).To(Equal(test.same))
+		})
+	}
+}

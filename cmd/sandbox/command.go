@@ -1,16 +1,22 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package main
 
 import (
 	"fmt"
 	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox"
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/cluster"
 )
 
 func newCommand() *cobra.Command {
@@ -20,16 +26,29 @@ func newCommand() *cobra.Command {
 		Long: `A sandbox is a real Kubernetes (control plane, kubelet, containerd, name service) with a
 simulated Azure beside it, in namespaces of its own. Several can stand side by side, told
 apart by --name. It needs Linux and root.`,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	name := root.PersistentFlags().String("name", sandbox.DefaultName, "name of the sandbox")
 	open := func() (sandbox.Sandbox, error) { return sandbox.Open(*name) }
-	root.AddCommand(upCommand(open), downCommand(open), insideCommand())
+	root.AddCommand(
+		upCommand(open), downCommand(open), statusCommand(open), kubeconfigCommand(open),
+		loadCommand(open), logsCommand(open), azureCommand(open), demoCommand(), insideCommand(),
+	)
 	return root
 }
 
 type opener func() (sandbox.Sandbox, error)
+
+// running opens a sandbox that must run.
+func (o opener) running() (sandbox.Sandbox, error) {
+	box, err := o()
+	if err != nil {
+		return box, err
+	}
+	return box, box.Require()
+}
 
 // self is the command line of Inside: this very program, also when its file is gone by then.
 var self = []string{"/proc/self/exe", "inside"}
@@ -38,17 +57,24 @@ func upCommand(open opener) *cobra.Command {
 	return &cobra.Command{
 		Use:   "up",
 		Short: "Bring the sandbox up, building its programs the first time",
-		Args:  cobra.NoArgs,
+		Long: `Brings the sandbox up and prints the line that makes kubectl use it.
+
+The first time its programs are built from their Go modules, which takes a quarter of an
+hour or more; they are kept in the user's cache folder, or in SANDBOX_CACHE. After that the sandbox
+is up in half a minute. What a sandbox of the same name that was killed has left is cleared
+first. An interrupt takes down what was started.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			box, err := open()
 			if err != nil {
 				return err
 			}
 			start := time.Now()
-			if err := box.Up(cmd.Context(), sandbox.UpOptions{Command: self, Progress: progress(cmd.ErrOrStderr(), start)}); err != nil {
+			options := sandbox.UpOptions{Command: self, Progress: progress(cmd.ErrOrStderr(), start)}
+			if err := box.Up(cmd.Context(), options); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "up in %s\n", time.Since(start).Round(100*time.Millisecond))
+			options.Progress("the sandbox is up")
 			fmt.Fprintf(cmd.OutOrStdout(), "export KUBECONFIG=%s\n", box.Kubeconfig())
 			return nil
 		},
@@ -57,7 +83,7 @@ func upCommand(open opener) *cobra.Command {
 
 func progress(out io.Writer, start time.Time) func(string) {
 	return func(line string) {
-		fmt.Fprintf(out, "%6.1fs %s\n", time.Since(start).Seconds(), line)
+		fmt.Fprintf(out, "%6.1fs  %s\n", time.Since(start).Seconds(), line)
 	}
 }
 
@@ -83,9 +109,136 @@ func downCommand(open opener) *cobra.Command {
 	}
 }
 
+func statusCommand(open opener) *cobra.Command {
+	command := &cobra.Command{
+		Use:   "status",
+		Short: "Tell whether the sandbox is up; without it, exit with 1",
+		Args:  cobra.NoArgs,
+	}
+	all := command.Flags().Bool("all", false, "tell of every sandbox of this machine and exit with 0")
+	command.RunE = func(cmd *cobra.Command, _ []string) error {
+		box, err := open()
+		if err != nil {
+			return err
+		}
+		boxes := []sandbox.Sandbox{box}
+		if *all {
+			if boxes, err = allSandboxes(); err != nil {
+				return err
+			}
+		}
+		table := newTable(cmd.OutOrStdout(), "NAME", "STATE", "AGE", "NODE", "KUBECONFIG")
+		var down error
+		for _, box := range boxes {
+			status, err := box.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			age, node, kubeconfig := "-", "-", "-"
+			if !status.Since.IsZero() {
+				age, node, kubeconfig = time.Since(status.Since).Round(time.Second).String(), status.Node.String(), box.Kubeconfig()
+			}
+			table.row(status.Name, string(status.State), age, node, kubeconfig)
+			if status.State != sandbox.StateUp && !*all {
+				down = fmt.Errorf("the sandbox %q is %s", status.Name, strings.Join(append([]string{string(status.State)}, status.Details...), "; "))
+			}
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		return down
+	}
+	return command
+}
+
+func allSandboxes() ([]sandbox.Sandbox, error) {
+	names, err := sandbox.List()
+	if err != nil {
+		return nil, err
+	}
+	var boxes []sandbox.Sandbox
+	for _, name := range names {
+		box, err := sandbox.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		boxes = append(boxes, box)
+	}
+	return boxes, nil
+}
+
+func kubeconfigCommand(open opener) *cobra.Command {
+	return &cobra.Command{
+		Use:     "kubeconfig",
+		Short:   "Print the path of the kubeconfig",
+		Example: "  export KUBECONFIG=$(sandbox kubeconfig)",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			box, err := open.running()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), box.Kubeconfig())
+			return nil
+		},
+	}
+}
+
+func loadCommand(open opener) *cobra.Command {
+	return &cobra.Command{
+		Use:   "load",
+		Short: "Build the operator's image from this checkout and import it",
+		Long: `Builds the operator from this checkout, assembles its image under the reference that the
+manifests name and imports it into the sandbox. Pods that run already keep the old one until
+they are restarted.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			box, err := open()
+			if err != nil {
+				return err
+			}
+			reference, err := box.Load(cmd.Context(), progress(cmd.ErrOrStderr(), time.Now()))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), reference)
+			return nil
+		},
+	}
+}
+
+func logsCommand(open opener) *cobra.Command {
+	return &cobra.Command{
+		Use:   "logs COMPONENT",
+		Short: "Print the log of a component",
+		Long: "Prints the log of a component: " + strings.Join(cluster.Components(), ", ") + `.
+The name service and the operator are pods: use kubectl logs for them.`,
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: cluster.Components(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			box, err := open()
+			if err != nil {
+				return err
+			}
+			path, err := box.LogPath(args[0])
+			if err != nil {
+				return err
+			}
+			file, err := os.Open(path)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			_, err = io.Copy(cmd.OutOrStdout(), file)
+			return err
+		},
+	}
+}
+
 func insideCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "inside STAGE NAME",
+		Short:  "Run a part of a sandbox; called by up",
 		Hidden: true,
 		Args:   cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -96,4 +249,16 @@ func insideCommand() *cobra.Command {
 			return box.Inside(cmd.Context(), sandbox.Stage(args[0]), self)
 		},
 	}
+}
+
+type table struct{ *tabwriter.Writer }
+
+func newTable(out io.Writer, headings ...string) table {
+	t := table{tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	t.row(headings...)
+	return t
+}
+
+func (t table) row(cells ...string) {
+	fmt.Fprintln(t, strings.Join(cells, "\t"))
 }

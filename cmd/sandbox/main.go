@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Command sandbox brings up a whole Kubernetes with a simulated Azure on this machine and
 // takes it down again.
 package main

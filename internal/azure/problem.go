@@ -33,9 +33,6 @@ type Problem struct {
 	RetryAfter time.Duration
 }
 
-// Error returns the message.
-func (p *Problem) Error() string { return p.Message }
-
 // IsNotFound reports whether Azure says that there is no such resource.
 func IsNotFound(err error) bool {
 	var response *azcore.ResponseError

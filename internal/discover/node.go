@@ -83,7 +83,7 @@ func (d *Discoverer) serving(node identity.Node, data map[string][]byte) (Certif
 		return kept, nil
 	}
 	if minted, ok := d.minted.Load(node.Hash()); ok {
-		if minted := minted.(Certificate); minted.usable(node.Name, now) {
+		if minted, ok := minted.(Certificate); ok && minted.usable(node.Name, now) {
 			return minted, nil
 		}
 	}

@@ -48,7 +48,11 @@ func TestHash(t *testing.T) {
 			g := NewWithT(t)
 			changed := node()
 			test.change(&changed)
-			g.Expect(changed.Hash() != node().Hash()).To(Equal(test.other))
+			if test.other {
+				g.Expect(changed.Hash()).NotTo(Equal(node().Hash()))
+			} else {
+				g.Expect(changed.Hash()).To(Equal(node().Hash()))
+			}
 		})
 	}
 }

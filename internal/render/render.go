@@ -40,8 +40,9 @@ const (
 	// process reads it once.
 	AnnotationChecksum = "connector.virtual-kubelet.io/secret-checksum"
 
-	// AzureKey and ClientCAKey are keys of a node's Secret, beside those of the serving certificate.
-	AzureKey    = "azure.json"
+	// AzureKey is the key of a node's Secret that holds an AzureConfig.
+	AzureKey = "azure.json"
+	// ClientCAKey is the key of a node's Secret that holds the CA of those who may call its API.
 	ClientCAKey = "client-ca.crt"
 
 	mountPath   = "/etc/virtual-kubelet"

@@ -61,10 +61,17 @@ type Retirer struct {
 	Clock      clock.PassiveClock
 
 	mu sync.Mutex
-	// emptied and stopped are when a node, by its identity, was first seen without pods, and without its
-	// virtual kubelet: what Azure said before says nothing.
-	emptied, stopped map[string]time.Time
+	// seen is when a node was first seen so: what Azure said before says nothing.
+	seen map[sight]time.Time
 }
+
+// sight is a node, by its identity, without pods or without its virtual kubelet.
+type sight struct{ hash, without string }
+
+const (
+	pods           = "pods"
+	virtualKubelet = "virtual kubelet"
+)
 
 // Retire makes one pass over a node that is no longer desired. The live credentials are those of the
 // connector's spec, which are used where they are of the same identity in Azure as the node's.
@@ -88,7 +95,7 @@ func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.No
 		}
 		// A virtual kubelet that does not work will not delete container groups either: it is stopped, and
 		// the operator deletes them.
-		if claimed && available(node.Deployment) && !r.noneLeft(connector, target, node, r.since(&r.emptied, node.Hash), &progress) {
+		if claimed && available(node.Deployment) && !r.noneLeft(connector, target, node, r.since(node.Hash, pods), &progress) {
 			return progress, nil
 		}
 		return r.stop(ctx, node, progress)
@@ -97,7 +104,7 @@ func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.No
 		progress.set(v1alpha1.ReasonStopping, "waiting for the virtual kubelet's pod to end")
 		return progress, nil
 	}
-	if claimed && !r.deleteLeft(ctx, connector, target, node, &progress) {
+	if claimed && !r.deleteLeft(connector, target, node, &progress) {
 		return progress, nil
 	}
 	return r.remove(ctx, node, progress)
@@ -107,25 +114,26 @@ func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.No
 func (r *Retirer) Forget(hash string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.emptied, hash)
-	delete(r.stopped, hash)
+	delete(r.seen, sight{hash, pods})
+	delete(r.seen, sight{hash, virtualKubelet})
 }
 
 func (p *Progress) set(reason, format string, args ...any) {
 	p.Reason, p.Message = reason, fmt.Sprintf(format, args...)
 }
 
-// since returns when it was first called for a node since the last Forget.
-func (r *Retirer) since(times *map[string]time.Time, hash string) time.Time {
+// since returns when it was first called for a sight of a node since the last Forget.
+func (r *Retirer) since(hash, without string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if *times == nil {
-		*times = map[string]time.Time{}
+	if r.seen == nil {
+		r.seen = map[sight]time.Time{}
 	}
-	if _, ok := (*times)[hash]; !ok {
-		(*times)[hash] = r.Clock.Now()
+	of := sight{hash, without}
+	if _, ok := r.seen[of]; !ok {
+		r.seen[of] = r.Clock.Now()
 	}
-	return (*times)[hash]
+	return r.seen[of]
 }
 
 // noneLeft reports whether Azure, asked at since or later, lists no container group of the node.
@@ -138,8 +146,8 @@ func (r *Retirer) noneLeft(connector string, target azure.Target, node *observe.
 }
 
 // deleteLeft reports the same, and deletes the container groups that are left: nobody else does any more.
-func (r *Retirer) deleteLeft(ctx context.Context, connector string, target azure.Target, node *observe.Node, progress *Progress) bool {
-	left, known := r.left(connector, target, node, r.since(&r.stopped, node.Hash), progress)
+func (r *Retirer) deleteLeft(connector string, target azure.Target, node *observe.Node, progress *Progress) bool {
+	left, known := r.left(connector, target, node, r.since(node.Hash, virtualKubelet), progress)
 	if !known {
 		return false
 	}
@@ -193,7 +201,8 @@ func (r *Retirer) stillRetiring(ctx context.Context, node *observe.Node) (bool, 
 func (r *Retirer) stop(ctx context.Context, node *observe.Node, progress Progress) (Progress, error) {
 	progress.set(v1alpha1.ReasonStopping, "stopping the virtual kubelet")
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`))
-	if err := r.Client.Patch(ctx, node.Deployment.DeepCopy(), patch, retireOwner); client.IgnoreNotFound(err) != nil {
+	err := r.Client.Patch(ctx, node.Deployment.DeepCopy(), patch, retireOwner)
+	if client.IgnoreNotFound(err) != nil {
 		return progress, fmt.Errorf("scale Deployment %s to 0: %w", node.Name, err)
 	}
 	return progress, nil
@@ -235,7 +244,8 @@ func (r *Retirer) remove(ctx context.Context, node *observe.Node, progress Progr
 		if _, lease := object.(*coordinationv1.Lease); lease {
 			options = append(options, client.DisableReadYourWritesConsistency) // Leases are not cached
 		}
-		if err := r.Client.Delete(ctx, object, options...); client.IgnoreNotFound(err) != nil {
+		err := r.Client.Delete(ctx, object, options...)
+		if client.IgnoreNotFound(err) != nil {
 			return progress, fmt.Errorf("delete %T %s: %w", object, node.Name, err)
 		}
 	}

@@ -31,8 +31,7 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 		return condition(is, metav1.ConditionFalse, reason, format, args...)
 	}
 
-	var predecessor *apply.PredecessorError
-	if errors.As(node.Blocked, &predecessor) {
+	if _, ok := errors.AsType[*apply.PredecessorError](node.Blocked); ok {
 		return not(v1alpha1.ReasonWaitingForRetirement, "node %s starts once the former node of this name is removed: see condition Retiring", name)
 	}
 	observed := node.Observed

@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
@@ -50,7 +49,7 @@ func Compute(in Input) v1alpha1.VirtualKubeletConnectorStatus {
 		SubscriptionID:     in.Resolved.Target.SubscriptionID,
 		ResourceGroup:      in.Resolved.Target.ResourceGroup,
 		Location:           in.Resolved.Location,
-		DesiredNodes:       ptr.To(int32(len(in.Nodes))), //nolint:gosec // two at most
+		DesiredNodes:       new(int32(len(in.Nodes))), //nolint:gosec // two at most
 	}
 	resolved := resolvedCondition(in)
 	access := accessCondition(in)

@@ -231,6 +231,13 @@ var connectorCases = map[string]struct {
 			"AzureAccessible": "Unknown NotChecked: waiting for Azure's answer",
 		},
 	},
+	"claim taken away, nodes running": {
+		in: settled(notAsked, func(in *status.Input) { in.Nodes[0].Claim = discover.Claim{} }),
+		want: map[string]string{
+			"Ready":          "Unknown ClaimPending: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
+			"LinuxNodeReady": "True NodeReady: node " + linux + " is ready",
+		},
+	},
 	"name in use": {
 		in: settled(fresh, func(in *status.Input) {
 			in.Nodes[0].Claim = discover.Claim{State: discover.ClaimRefused, Foreign: []string{"default-api", "default-web"}}

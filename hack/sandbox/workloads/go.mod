@@ -1,0 +1,3 @@
+module github.com/virtual-kubelet/connector-operator/hack/sandbox/workloads
+
+go 1.26.0

@@ -1,0 +1,97 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command greeter is a workload to test a cluster with: it prints a line for each
+// thing that it does, greets over HTTP and, asked with "lookup NAME..." or
+// "get URL", tells what a pod sees of names and services.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if err := run(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "greeter:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if len(args) == 0 {
+		return serve(ctx)
+	}
+	switch args[0] {
+	case "lookup":
+		return lookup(ctx, args[1:])
+	case "get":
+		return get(ctx, args[1:])
+	default:
+		return fmt.Errorf("unknown command %q: use lookup NAME... or get URL...", args[0])
+	}
+}
+
+func serve(ctx context.Context) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Addr:              ":8080",
+		ReadHeaderTimeout: 5 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Printf("%s %s\n", r.Method, r.URL.Path)
+			fmt.Fprintf(w, "hello from %s\n", host)
+		}),
+	}
+	context.AfterFunc(ctx, func() { server.Close() })
+	fmt.Printf("greeter on %s listens on %s\n", host, server.Addr)
+	if err := server.ListenAndServe(); ctx.Err() == nil {
+		return err
+	}
+	fmt.Println("greeter ends")
+	return nil
+}
+
+func lookup(ctx context.Context, names []string) error {
+	for _, name := range names {
+		addresses, err := net.DefaultResolver.LookupHost(ctx, name)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s %s\n", name, strings.Join(addresses, " "))
+	}
+	return nil
+}
+
+func get(ctx context.Context, urls []string) error {
+	client := &http.Client{Timeout: 5 * time.Second}
+	for _, url := range urls {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+		response.Body.Close()
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s %d %s\n", url, response.StatusCode, strings.TrimSpace(string(body)))
+	}
+	return nil
+}

@@ -54,7 +54,7 @@ build: bin/manager bin/sandbox ## Build bin/manager and bin/sandbox.
 
 .PHONY: bin/manager bin/sandbox
 bin/manager bin/sandbox: bin/%:
-	@go build -trimpath -buildvcs=false -o $@ ./cmd/$*
+	@go build -buildvcs=false -o $@ ./cmd/$*
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Write deepcopy functions, apply configurations, the CRD and the operator's roles.

@@ -40,10 +40,12 @@ func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, before, a
 			action = actionRetire
 			if condition.Reason == v1alpha1.ReasonAzureNotAsked || condition.Reason == v1alpha1.ReasonEvictionBlocked {
 				eventType = corev1.EventTypeWarning
+			} else if was != nil {
+				continue // the steps of a removal that goes well are in the status
 			}
-		case condition.Status == metav1.ConditionUnknown:
+		case condition.Status == metav1.ConditionUnknown, passing[condition.Reason]:
 			continue
-		case condition.Status == metav1.ConditionFalse && !passing[condition.Reason]:
+		case condition.Status == metav1.ConditionFalse:
 			eventType = corev1.EventTypeWarning
 		}
 		r.Recorder.Eventf(connector, nil, eventType, condition.Reason, action, "%s", cut(condition.Message))
@@ -53,7 +55,7 @@ func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, before, a
 	}
 }
 
-// passing are the reasons of a False condition that need nobody's attention.
+// passing are the reasons that say no more than that a node is on its way.
 var passing = map[string]bool{
 	v1alpha1.ReasonStarting:             true,
 	v1alpha1.ReasonNotStarted:           true,

@@ -70,6 +70,7 @@ type GUID string
 // +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.status.desiredNodes`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
+// +kubebuilder:printcolumn:name="Retiring",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Retiring")].message`
 // +kubebuilder:validation:XValidation:rule="(has(self.spec.node) && has(self.spec.node.namePrefix) ? size(self.spec.node.namePrefix) : 16 + size(self.metadata.name)) + size(self.spec.containerGroups.location.replace(' ', \"\")) + (self.spec.osTypes.exists(o, o == 'Windows') ? 9 : 7) <= 63",message="the node names <prefix>-<linux or windows>-<location> would be longer than 63 characters: set a shorter spec.node.namePrefix (default virtual-kubelet-<metadata.name>)"
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name must be at most 63 characters, as it becomes the value of a label"
 type VirtualKubeletConnector struct {

@@ -302,13 +302,16 @@ func TestInventoryWaitsAsLongAsAzureAsks(t *testing.T) {
 	s.List(alice, target(), time.Time{})
 	s.settle(1)
 
-	s.fault(t, simulated.Fault{Operation: "ContainerGroups.List", Status: http.StatusTooManyRequests, RetryAfter: 90 * time.Second, Times: 1})
-	asked := s.rig.clock.Now()
-	s.List(alice, target(), asked.Add(time.Second))
-	s.List(bob, target(), asked.Add(2*time.Second))
+	s.fault(t, simulated.Fault{
+		Operation: "ContainerGroups.List", Status: http.StatusTooManyRequests, RetryAfter: 90 * time.Second, Delay: time.Second, Times: 1,
+	})
 	s.step(target())
+	s.g.Eventually(s.lists).Should(Equal(2))
+	s.List(alice, target(), s.rig.clock.Now().Add(5*time.Second))
+	s.g.Eventually(s.rig.clock.Waiters).Should(Equal(2), "the answer under way, and what alice asks for")
+	s.rig.clock.Step(time.Second)
 	s.settle(2)
-	s.List(alice, target(), asked.Add(3*time.Second))
+	s.List(alice, target(), s.rig.clock.Now().Add(5*time.Second))
 	wait, ok := s.next(target())
 	s.g.Expect(ok).To(BeTrue())
 	s.g.Expect(wait).To(Equal(90 * time.Second))

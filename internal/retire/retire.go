@@ -140,7 +140,7 @@ func (r *Retirer) since(hash, without string) time.Time {
 func (r *Retirer) noneLeft(connector string, target azure.Target, node *observe.Node, since time.Time, progress *Progress) bool {
 	left, known := r.left(connector, target, node, since, progress)
 	if known && len(left) > 0 {
-		progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure is still deleting %s in %s", names(left), target)
+		progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", names(left), target)
 	}
 	return known && len(left) == 0
 }
@@ -167,11 +167,11 @@ func (r *Retirer) left(connector string, target azure.Target, node *observe.Node
 		return nil, known
 	}
 	if listing.Problem != nil {
-		progress.set(v1alpha1.ReasonAzureNotAsked, "can't tell whether container groups of node %s are left: %s", node.Name, listing.Problem.Message)
+		progress.set(v1alpha1.ReasonAzureNotAsked, "can't tell whether container groups are left: %s", listing.Problem.Message)
 		return nil, false
 	}
 	if !known {
-		progress.set(v1alpha1.ReasonContainerGroupsRemain, "asking Azure whether container groups of node %s are left in %s", node.Name, target)
+		progress.set(v1alpha1.ReasonContainerGroupsRemain, "asking Azure whether container groups are left in %s", target)
 		return nil, false
 	}
 	left = listing.OfNode(node.Name)

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -130,6 +131,10 @@ func accessCondition(in Input) metav1.Condition {
 	case in.Resolved.Target.ClientSecret == "":
 		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, "there is no client secret to ask Azure with")
 	case !in.Access.Known:
+		// An operator that has just started has not asked yet, and must not write over what it knew before.
+		if known := meta.FindStatusCondition(in.Connector.Status.Conditions, is); known != nil && known.ObservedGeneration == in.Connector.Generation {
+			return condition(is, known.Status, known.Reason, "%s", known.Message)
+		}
 		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, "waiting for Azure's answer")
 	}
 	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonAccessible, "Azure accepts the credentials on %s", in.Resolved.Target)
@@ -155,7 +160,7 @@ func readyCondition(in Input, others []metav1.Condition) metav1.Condition {
 	if len(in.Nodes) == 1 {
 		return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "the virtual node is ready")
 	}
-	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "all %d virtual nodes are ready", len(in.Nodes))
+	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "both virtual nodes are ready")
 }
 
 func retiringCondition(retiring []retire.Progress) []metav1.Condition {

@@ -131,7 +131,7 @@ var connectorCases = map[string]struct {
 	"all is well": {
 		in: settled(),
 		want: map[string]string{
-			"Ready":            "True Ready: all 2 virtual nodes are ready",
+			"Ready":            "True Ready: both virtual nodes are ready",
 			"Resolved":         "True Resolved: the spec and what it points to are understood",
 			"AzureAccessible":  "True Accessible: Azure accepts the credentials on " + place,
 			"LinuxNodeReady":   "True NodeReady: node " + linux + " is ready",
@@ -206,7 +206,7 @@ var connectorCases = map[string]struct {
 	"Azure down, nodes running": {
 		in: settled(problem(v1alpha1.ReasonAzureUnavailable, false, "Azure did not answer")),
 		want: map[string]string{
-			"Ready":           "True Ready: all 2 virtual nodes are ready",
+			"Ready":           "True Ready: both virtual nodes are ready",
 			"AzureAccessible": "Unknown AzureUnavailable: Azure did not answer",
 			"Reconciling":     "",
 			"Stalled":         "",
@@ -227,7 +227,7 @@ var connectorCases = map[string]struct {
 	"not asked, nodes running": {
 		in: settled(notAsked),
 		want: map[string]string{
-			"Ready":           "True Ready: all 2 virtual nodes are ready",
+			"Ready":           "True Ready: both virtual nodes are ready",
 			"AzureAccessible": "Unknown NotChecked: waiting for Azure's answer",
 		},
 	},
@@ -298,7 +298,7 @@ var connectorCases = map[string]struct {
 	"one node retires while others are ready": {
 		in: settled(retiring(retire.Progress{Node: "former", Reason: v1alpha1.ReasonContainerGroupsRemain, Message: "Azure is still deleting"})),
 		want: map[string]string{
-			"Ready":       "True Ready: all 2 virtual nodes are ready",
+			"Ready":       "True Ready: both virtual nodes are ready",
 			"Retiring":    "True ContainerGroupsRemain: node former: Azure is still deleting",
 			"Reconciling": "True Progressing: removing node former: Azure is still deleting",
 		},
@@ -466,4 +466,29 @@ func TestComputeChangesNoInput(t *testing.T) {
 	in := settled(retiring(retire.Progress{Node: "former", Reason: v1alpha1.ReasonDraining, Message: "draining"}))
 	status.Compute(in)
 	g.Expect(in).To(Equal(settled(retiring(retire.Progress{Node: "former", Reason: v1alpha1.ReasonDraining, Message: "draining"}))))
+}
+
+func TestAccessIsKeptUntilAzureAnswers(t *testing.T) {
+	for name, test := range map[string]struct {
+		generation int64
+		reason     string
+	}{
+		"by an operator that has just started": {7, v1alpha1.ReasonForbidden},
+		"not for another spec":                 {6, v1alpha1.ReasonNotChecked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			in := settled(notAsked)
+			in.Connector.Status.Conditions = []metav1.Condition{{
+				Type: v1alpha1.ConditionAzureAccessible, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonForbidden,
+				Message: "100% refused", ObservedGeneration: test.generation,
+			}}
+			computed := status.Compute(in)
+			found := meta.FindStatusCondition(computed.Conditions, v1alpha1.ConditionAzureAccessible)
+			g.Expect(found).To(HaveField("Reason", test.reason))
+			if test.reason == v1alpha1.ReasonForbidden {
+				g.Expect(found).To(And(HaveField("Status", metav1.ConditionFalse), HaveField("Message", "100% refused")))
+			}
+		})
+	}
 }

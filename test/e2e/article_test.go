@@ -42,7 +42,7 @@ var _ = Describe("A connector of both operating systems", func() {
 		By("taking Windows off the list")
 		kubelet, node := kubeletPod(ctx, linuxNode), getNode(ctx, linuxNode)
 		kubectl(ctx, "patch", "vkc", connectorName, "--type=merge", "-p", `{"spec":{"osTypes":["Linux"]}}`)
-		removed(ctx, connectorName, windowsNode)
+		removed(ctx, windowsNode)
 		Eventually(condition(ctx, connectorName, v1alpha1.ConditionRetiring)).WithContext(ctx).Should(BeZero())
 		Expect(condition(ctx, connectorName, v1alpha1.ConditionWindowsNodeReady)(Default)).To(BeZero())
 		Expect(condition(ctx, connectorName, v1alpha1.ConditionReady)(Default)).To(beReady)
@@ -56,22 +56,21 @@ var _ = Describe("A connector of both operating systems", func() {
 		By("deleting the connector")
 		kubectl(ctx, "delete", "vkc", connectorName, "--timeout="+removalTimeout.String())
 		Expect(groupsOf(ctx, linuxNode)).To(BeEmpty(), "the connector is gone before its container groups")
-		removed(ctx, connectorName, linuxNode, windowsNode)
+		removed(ctx, linuxNode, windowsNode)
 	}, SpecTimeout(5*time.Minute))
 
 	DescribeTable("is removed without leaving anything, however it is deleted", func(ctx SpecContext, cascade string) {
 		applySample(ctx)
-		runWorkload(ctx, "aci-helloworld", linuxNode, time.Second)
-		runWorkload(ctx, "nanoserver-iis", windowsNode, time.Second)
+		runWorkload(ctx, "aci-helloworld", linuxNode)
+		runWorkload(ctx, "nanoserver-iis", windowsNode)
 
 		By("deleting the connector under its workloads")
 		kubectl(ctx, "delete", "vkc", connectorName, "--cascade="+cascade, "--timeout="+removalTimeout.String())
 		Expect(append(groupsOf(ctx, linuxNode), groupsOf(ctx, windowsNode)...)).To(BeEmpty(), "the connector is gone before its container groups")
-		removed(ctx, connectorName, linuxNode, windowsNode)
+		removed(ctx, linuxNode, windowsNode)
 	},
 		Entry("with its dependents first", SpecTimeout(3*time.Minute), "foreground"),
 		Entry("with its dependents afterwards", SpecTimeout(3*time.Minute), "background"),
-		Entry("without its dependents", SpecTimeout(3*time.Minute), "orphan"),
 	)
 })
 
@@ -85,14 +84,14 @@ var _ = Describe("Two connectors", func() {
 		applySample(ctx)
 		Expect(k8s.Create(ctx, westConnector(west))).To(Succeed())
 		Eventually(condition(ctx, west, v1alpha1.ConditionReady)).WithContext(ctx).WithTimeout(readyTimeout).Should(beReady)
-		stays := runWorkload(ctx, "aci-helloworld", westNode, time.Second)
-		runWorkload(ctx, "nanoserver-iis", windowsNode, time.Second)
+		stays := runWorkload(ctx, "aci-helloworld", westNode)
+		runWorkload(ctx, "nanoserver-iis", windowsNode)
 		kubelet, node := kubeletPod(ctx, westNode), getNode(ctx, westNode)
 		Expect(groupsOf(ctx, westNode)).To(ConsistOf(And(
 			HaveField("ResourceGroup", "virtual-nodes-westus"), HaveField("Location", "westus"))))
 
 		kubectl(ctx, "delete", "vkc", connectorName, "--timeout="+removalTimeout.String())
-		removed(ctx, connectorName, linuxNode, windowsNode)
+		removed(ctx, linuxNode, windowsNode)
 
 		Expect(kubeletPod(ctx, westNode)).To(beUntouched(kubelet))
 		Expect(getNode(ctx, westNode).UID).To(Equal(node.UID))

@@ -23,6 +23,7 @@ import (
 	"github.com/onsi/gomega/gexec"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -63,6 +64,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	var err error
 	root, err = binaries.FindRoot()
 	Expect(err).NotTo(HaveOccurred())
+	ctrl.SetLogger(GinkgoLogr)
 	clearOrphans(ctx)
 	bringUp(ctx)
 

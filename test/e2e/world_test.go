@@ -26,7 +26,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -112,13 +111,13 @@ func workload(name string) string {
 
 // runWorkload runs a sample workload that ends sooner than by default, pinned to a node, and returns its
 // pod once that runs.
-func runWorkload(ctx context.Context, name, node string, grace time.Duration) *corev1.Pod {
+func runWorkload(ctx context.Context, name, node string) *corev1.Pod {
 	GinkgoHelper()
 	manifest, err := os.ReadFile(filepath.Join(root, workload(name)))
 	Expect(err).NotTo(HaveOccurred())
 	var deployment appsv1.Deployment
 	Expect(yaml.Unmarshal(manifest, &deployment)).To(Succeed())
-	deployment.Spec.Template.Spec.TerminationGracePeriodSeconds = ptr.To(int64(grace.Seconds()))
+	deployment.Spec.Template.Spec.TerminationGracePeriodSeconds = new(int64(1))
 	deployment.Spec.Template.Spec.NodeSelector[corev1.LabelHostname] = node
 	deployment.Namespace = userNamespace
 	Expect(k8s.Create(ctx, &deployment)).To(Succeed())
@@ -197,8 +196,8 @@ func groupsOf(ctx context.Context, node string) []azure.ContainerGroup {
 	return slices.DeleteFunc(groups, func(g azure.ContainerGroup) bool { return g.Tags["NodeName"] != node })
 }
 
-// leftovers lists all that there is of the nodes of a connector, in the cluster and in Azure.
-func leftovers(ctx context.Context, connector string, nodes ...string) []string {
+// leftovers lists all that there is of nodes of the sample connector, in the cluster and in Azure.
+func leftovers(ctx context.Context, nodes ...string) []string {
 	GinkgoHelper()
 	var found []string
 	for _, list := range []client.ObjectList{
@@ -207,7 +206,7 @@ func leftovers(ctx context.Context, connector string, nodes ...string) []string 
 	} {
 		Expect(k8s.List(ctx, list)).To(Succeed())
 		Expect(meta.EachListItem(list, func(object runtime.Object) error {
-			if what := belongs(object, connector, nodes); what != "" {
+			if what := belongs(object, nodes); what != "" {
 				found = append(found, fmt.Sprintf("%T %s", object, what))
 			}
 			return nil
@@ -222,7 +221,7 @@ func leftovers(ctx context.Context, connector string, nodes ...string) []string 
 }
 
 // belongs names an object that was made for one of the nodes, or runs on it.
-func belongs(object runtime.Object, connector string, nodes []string) string {
+func belongs(object runtime.Object, nodes []string) string {
 	accessor, err := meta.Accessor(object)
 	Expect(err).NotTo(HaveOccurred())
 	name, labels := accessor.GetName(), accessor.GetLabels()
@@ -231,7 +230,7 @@ func belongs(object runtime.Object, connector string, nodes []string) string {
 		if strings.Contains(node, "-windows-") {
 			osName = "windows"
 		}
-		labelled := labels[connectorLabel] == connector && labels["connector.virtual-kubelet.io/os"] == osName
+		labelled := labels[connectorLabel] == connectorName && labels["connector.virtual-kubelet.io/os"] == osName
 		pod, isPod := object.(*corev1.Pod)
 		if name == node || strings.HasPrefix(name, node+"-") || labelled || (isPod && pod.Spec.NodeName == node) {
 			return name
@@ -241,9 +240,9 @@ func belongs(object runtime.Object, connector string, nodes []string) string {
 }
 
 // removed waits until nothing is left of nodes.
-func removed(ctx context.Context, connector string, nodes ...string) {
+func removed(ctx context.Context, nodes ...string) {
 	GinkgoHelper()
-	Eventually(func() []string { return leftovers(ctx, connector, nodes...) }).
+	Eventually(func() []string { return leftovers(ctx, nodes...) }).
 		WithContext(ctx).WithTimeout(removalTimeout).Should(BeEmpty())
 }
 
@@ -254,18 +253,16 @@ func restoreWorld(ctx context.Context) {
 	cloud := box.Azure()
 	Expect(cloud.ClearFaults(ctx)).To(Succeed())
 	Expect(cloud.SetClientSecret(ctx, azure.DefaultClientID, azure.DefaultClientSecret, time.Time{})).To(Succeed())
+	// A removal needs credentials that work.
+	putSecret(ctx, secretKey, azure.DefaultClientSecret)
 	inNamespace := client.InNamespace(userNamespace)
 	Expect(k8s.DeleteAllOf(ctx, &policyv1.PodDisruptionBudget{}, inNamespace)).To(Succeed())
 	Expect(k8s.DeleteAllOf(ctx, &appsv1.Deployment{}, inNamespace, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 	Expect(k8s.DeleteAllOf(ctx, &v1alpha1.VirtualKubeletConnector{})).To(Succeed())
 	Eventually(func(g Gomega) {
 		g.Expect(k8s.DeleteAllOf(ctx, &corev1.Pod{}, inNamespace, client.GracePeriodSeconds(0))).To(Succeed())
-		var connectors v1alpha1.VirtualKubeletConnectorList
-		g.Expect(k8s.List(ctx, &connectors)).To(Succeed())
-		g.Expect(connectors.Items).To(BeEmpty())
-		var pods corev1.PodList
-		g.Expect(k8s.List(ctx, &pods, inNamespace)).To(Succeed())
-		g.Expect(pods.Items).To(BeEmpty())
+		g.Expect(namesOf(ctx, g, &v1alpha1.VirtualKubeletConnectorList{})).To(BeEmpty(), "connectors")
+		g.Expect(namesOf(ctx, g, &corev1.PodList{}, inNamespace)).To(BeEmpty(), "pods")
 	}).WithContext(ctx).WithTimeout(removalTimeout).Should(Succeed())
 	dropSecret(ctx)
 	groups, err := cloud.ContainerGroups(ctx)
@@ -273,4 +270,15 @@ func restoreWorld(ctx context.Context) {
 	for _, group := range groups {
 		Expect(cloud.DeleteContainerGroup(ctx, group.SubscriptionID, group.ResourceGroup, group.Name)).To(Succeed())
 	}
+}
+
+func namesOf(ctx context.Context, g Gomega, list client.ObjectList, options ...client.ListOption) []string {
+	var names []string
+	g.Expect(k8s.List(ctx, list, options...)).To(Succeed())
+	g.Expect(meta.EachListItem(list, func(item runtime.Object) error {
+		accessor, err := meta.Accessor(item)
+		names = append(names, accessor.GetName())
+		return err
+	})).To(Succeed())
+	return names
 }

@@ -212,7 +212,7 @@ func (p *pass) retire(ctx context.Context) {
 		if desired[hash] {
 			continue
 		}
-		progress, err := p.reconciler.Retirer.Retire(ctx, p.input.Resolved.Connector, p.snapshot[hash], p.input.Resolved.Target)
+		progress, err := p.reconciler.Retirer.Retire(ctx, p.snapshot[hash], p.input.Resolved)
 		if err != nil {
 			p.fail(err)
 		}

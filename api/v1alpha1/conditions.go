@@ -37,14 +37,12 @@ const (
 // NodeReadyCondition returns the type of the condition that speaks of the node of an operating system.
 func NodeReadyCondition(os OSType) string { return string(os) + "NodeReady" }
 
-// Reasons of the condition Ready.
+// Reasons of the condition Ready, beside those of the conditions that it sums up.
 const (
 	// ReasonReady: every desired node is ready.
 	ReasonReady = "Ready"
 	// ReasonDeleting: the connector is being deleted.
 	ReasonDeleting = "Deleting"
-	// ReasonNodesNotReady: at least one desired node is not ready.
-	ReasonNodesNotReady = "NodesNotReady"
 )
 
 // Reasons of the condition Resolved.

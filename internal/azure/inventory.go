@@ -58,6 +58,8 @@ type Inventory struct {
 
 type entry struct {
 	target Target
+	// client keeps its tokens; nil before the first request.
+	client *Client
 	// watchers are told of changes; true are those that have listed since their last Sweep.
 	watchers map[string]bool
 	// waiting are told of the next answer, whatever it is.
@@ -180,7 +182,7 @@ func (i *Inventory) Delete(connector string, target Target, group ContainerGroup
 }
 
 func (i *Inventory) delete(ctx context.Context, e *entry, connector string, group ContainerGroup, guard func(context.Context) (bool, error)) {
-	err := i.withClient(ctx, e.target, func(ctx context.Context, c *Client) error {
+	err := i.withClient(ctx, e, func(ctx context.Context, c *Client) error {
 		live, err := c.Get(ctx, group.Name)
 		if IsNotFound(err) {
 			return nil
@@ -220,7 +222,7 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, grou
 	}
 }
 
-func (i *Inventory) withClient(ctx context.Context, target Target, do func(context.Context, *Client) error) error {
+func (i *Inventory) withClient(ctx context.Context, e *entry, do func(context.Context, *Client) error) error {
 	select {
 	case i.slots <- struct{}{}:
 		defer func() { <-i.slots }()
@@ -229,11 +231,24 @@ func (i *Inventory) withClient(ctx context.Context, target Target, do func(conte
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	client, err := i.connect(target)
+	client, err := i.client(e)
 	if err != nil {
 		return err
 	}
 	return do(ctx, client)
+}
+
+func (i *Inventory) client(e *entry) (*Client, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if e.client == nil {
+		client, err := i.connect(e.target)
+		if err != nil {
+			return nil, err
+		}
+		e.client = client
+	}
+	return e.client, nil
 }
 
 // schedule makes sure that Azure is asked at a time or before; i.mu is held.
@@ -278,7 +293,7 @@ func (i *Inventory) refresh(e *entry) {
 	i.mu.Unlock()
 
 	var groups []ContainerGroup
-	err := i.withClient(ctx, e.target, func(ctx context.Context, c *Client) (err error) {
+	err := i.withClient(ctx, e, func(ctx context.Context, c *Client) (err error) {
 		askedAt = i.clock.Now()
 		groups, err = c.List(ctx)
 		return err

@@ -100,6 +100,13 @@ func explainRefusal(target Target, response *http.Response) *Problem {
 
 func explainResponse(target Target, err *azcore.ResponseError) *Problem {
 	switch {
+	case err.StatusCode == http.StatusForbidden && err.ErrorCode != "AuthorizationFailed":
+		return &Problem{
+			Reason: v1alpha1.ReasonForbidden,
+			Proven: true,
+			Message: fmt.Sprintf("Azure forbids client %s to use %s (%s): check the policies, deny assignments and locks there",
+				target.ClientID, target, cmp.Or(err.ErrorCode, err.RawResponse.Status)),
+		}
 	case err.StatusCode == http.StatusForbidden:
 		return &Problem{
 			Reason: v1alpha1.ReasonForbidden,

@@ -49,6 +49,9 @@ type Claim struct {
 	Foreign []string
 }
 
+// claimFreshness is how old an answer of Azure's may be to claim a name by; longer than one takes.
+const claimFreshness = 2 * time.Minute
+
 // recheck is how soon Azure is asked again whether a refused name is free.
 const recheck = 30 * time.Second
 
@@ -96,7 +99,7 @@ func (d *Discoverer) serving(node identity.Node, data map[string][]byte) (Certif
 }
 
 func (d *Discoverer) claim(ctx context.Context, node identity.Node, target azure.Target) (Claim, error) {
-	listing, known := d.Inventory.List(node.Connector, target, time.Time{})
+	listing, known := d.Inventory.List(node.Connector, target, d.Clock.Now().Add(-claimFreshness))
 	if !known || listing.Problem != nil {
 		return Claim{State: ClaimPending}, nil
 	}

@@ -22,6 +22,7 @@ import (
 	applymetav1 "k8s.io/client-go/applyconfigurations/meta/v1"
 	applyrbacv1 "k8s.io/client-go/applyconfigurations/rbac/v1"
 
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
@@ -92,19 +93,24 @@ type AzureConfig struct {
 	VNetResourceGroup string `json:"vnetResourceGroup"`
 }
 
-func secret(resolved resolve.Resolved, node resolve.Node, serving discover.Certificate) (*applycorev1.SecretApplyConfiguration, error) {
-	config, err := json.Marshal(AzureConfig{
-		Cloud:          string(node.Cloud),
-		TenantID:       node.TenantID,
-		SubscriptionID: node.SubscriptionID,
-		ClientID:       resolved.Target.ClientID,
-		ClientSecret:   resolved.Target.ClientSecret,
-		ResourceGroup:  node.ResourceGroup,
-		Location:       node.Location,
+// AzureConfigOf returns the file for a target and a region.
+func AzureConfigOf(target azure.Target, location string) AzureConfig {
+	return AzureConfig{
+		Cloud:          string(target.Cloud),
+		TenantID:       target.TenantID,
+		SubscriptionID: target.SubscriptionID,
+		ClientID:       target.ClientID,
+		ClientSecret:   target.ClientSecret,
+		ResourceGroup:  target.ResourceGroup,
+		Location:       location,
 		// Without a subnet the network is never looked up, but the process does not start without a name.
 		VNetName:          "none",
-		VNetResourceGroup: node.ResourceGroup,
-	})
+		VNetResourceGroup: target.ResourceGroup,
+	}
+}
+
+func secret(resolved resolve.Resolved, node resolve.Node, serving discover.Certificate) (*applycorev1.SecretApplyConfiguration, error) {
+	config, err := json.Marshal(AzureConfigOf(resolved.Target, node.Location))
 	if err != nil {
 		return nil, fmt.Errorf("write %s of node %s: %w", AzureKey, node.Name, err)
 	}

@@ -103,21 +103,30 @@ func target(spec *v1alpha1.VirtualKubeletConnectorSpec, clientSecret string) azu
 	return target
 }
 
+// Describes reports whether a node of that name, in the place that the spec gives, has an identity.
+func (r Resolved) Describes(name, hash string) bool {
+	return r.identity(name, "").Hash() == hash
+}
+
+func (r Resolved) identity(name string, os v1alpha1.OSType) identity.Node {
+	return identity.Node{
+		Name:           name,
+		Connector:      r.Connector,
+		OSType:         os,
+		Cloud:          r.Target.Cloud,
+		TenantID:       r.Target.TenantID,
+		SubscriptionID: r.Target.SubscriptionID,
+		ResourceGroup:  r.Target.ResourceGroup,
+		Location:       r.Location,
+	}
+}
+
 func node(connector *v1alpha1.VirtualKubeletConnector, os v1alpha1.OSType, resolved Resolved, defaults Defaults) Node {
 	prefix := cmp.Or(connector.Spec.Node.NamePrefix, identity.DefaultPrefix(connector.Name))
 	vk := &connector.Spec.VirtualKubelet
 	image, version := image(vk.Image, defaults)
 	n := Node{
-		Node: identity.Node{
-			Name:           identity.NodeName(prefix, os, resolved.Location),
-			Connector:      connector.Name,
-			OSType:         os,
-			Cloud:          resolved.Target.Cloud,
-			TenantID:       resolved.Target.TenantID,
-			SubscriptionID: resolved.Target.SubscriptionID,
-			ResourceGroup:  resolved.Target.ResourceGroup,
-			Location:       resolved.Location,
-		},
+		Node:       resolved.identity(identity.NodeName(prefix, os, resolved.Location), os),
 		Image:      image,
 		Version:    version,
 		PullPolicy: cmp.Or(vk.Image.PullPolicy, corev1.PullIfNotPresent),

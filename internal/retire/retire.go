@@ -28,6 +28,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
+	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
 const (
@@ -46,6 +47,8 @@ type Progress struct {
 	Location, ResourceGroup string
 	// Reason is a reason of the condition Retiring, Message says what is being done and what blocks it.
 	Reason, Message string
+	// Stuck says that the removal does not go on until somebody acts.
+	Stuck bool
 	// After is when to look again, where no watch will tell; zero where one will.
 	After time.Duration
 }
@@ -73,17 +76,17 @@ const (
 	virtualKubelet = "virtual kubelet"
 )
 
-// Retire makes one pass over a node that is no longer desired. The live credentials are those of the
-// connector's spec, which are used where they are of the same identity in Azure as the node's.
-func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.Node, live azure.Target) (Progress, error) {
+// Retire makes one pass over a node that is no longer desired. The credentials of the connector's spec
+// are used where they are of the same identity in Azure as the node's.
+func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.Resolved) (Progress, error) {
 	progress := Progress{Node: node.Name, Hash: node.Hash, OSType: osType(node)}
 	progress.set(v1alpha1.ReasonDraining, "looking at what is left of the node")
-	config, claimed, err := record(node)
+	config, claimed, err := record(node, spec)
 	if err != nil {
 		return progress, err
 	}
 	progress.Location, progress.ResourceGroup = config.Location, config.ResourceGroup
-	target := target(config, live)
+	target := target(config, spec.Target)
 
 	if running(node.Deployment) {
 		if claimed || node.Node != nil {
@@ -95,7 +98,7 @@ func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.No
 		}
 		// A virtual kubelet that does not work will not delete container groups either: it is stopped, and
 		// the operator deletes them.
-		if claimed && available(node.Deployment) && !r.noneLeft(connector, target, node, r.since(node.Hash, pods), &progress) {
+		if claimed && available(node.Deployment) && !r.noneLeft(spec.Connector, target, node, &progress) {
 			return progress, nil
 		}
 		return r.stop(ctx, node, progress)
@@ -104,7 +107,7 @@ func (r *Retirer) Retire(ctx context.Context, connector string, node *observe.No
 		progress.set(v1alpha1.ReasonStopping, "waiting for the virtual kubelet's pod to end")
 		return progress, nil
 	}
-	if claimed && !r.deleteLeft(connector, target, node, &progress) {
+	if claimed && !r.deleteLeft(spec, target, node, &progress) {
 		return progress, nil
 	}
 	return r.remove(ctx, node, progress)
@@ -136,23 +139,26 @@ func (r *Retirer) since(hash, without string) time.Time {
 	return r.seen[of]
 }
 
-// noneLeft reports whether Azure, asked at since or later, lists no container group of the node.
-func (r *Retirer) noneLeft(connector string, target azure.Target, node *observe.Node, since time.Time, progress *Progress) bool {
-	left, known := r.left(connector, target, node, since, progress)
+// noneLeft reports whether Azure, asked after the pods were gone, lists no container group of the node.
+func (r *Retirer) noneLeft(connector string, target azure.Target, node *observe.Node, progress *Progress) bool {
+	left, known := r.left(connector, target, node, r.since(node.Hash, pods), progress)
 	if known && len(left) > 0 {
 		progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", names(left), target)
 	}
 	return known && len(left) == 0
 }
 
-// deleteLeft reports the same, and deletes the container groups that are left: nobody else does any more.
-func (r *Retirer) deleteLeft(connector string, target azure.Target, node *observe.Node, progress *Progress) bool {
-	left, known := r.left(connector, target, node, r.since(node.Hash, virtualKubelet), progress)
+// deleteLeft reports the same after the virtual kubelet has ended, and deletes the container groups that
+// are left: nobody else does any more.
+func (r *Retirer) deleteLeft(spec resolve.Resolved, target azure.Target, node *observe.Node, progress *Progress) bool {
+	left, known := r.left(spec.Connector, target, node, r.since(node.Hash, virtualKubelet), progress)
 	if !known {
 		return false
 	}
 	for _, group := range left {
-		r.Inventory.Delete(connector, target, group, func(ctx context.Context) (bool, error) { return r.stillRetiring(ctx, node) })
+		r.Inventory.Delete(spec.Connector, target, group, func(ctx context.Context) (bool, error) {
+			return r.stillRetiring(ctx, spec.Namespace, node)
+		})
 	}
 	if len(left) > 0 {
 		progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", names(left), target)
@@ -167,6 +173,7 @@ func (r *Retirer) left(connector string, target azure.Target, node *observe.Node
 		return nil, known
 	}
 	if listing.Problem != nil {
+		progress.Stuck = listing.Problem.Proven
 		progress.set(v1alpha1.ReasonAzureNotAsked, "can't tell whether container groups are left: %s", listing.Problem.Message)
 		return nil, false
 	}
@@ -183,16 +190,19 @@ func (r *Retirer) left(connector string, target azure.Target, node *observe.Node
 
 // stillRetiring reads live whether the node's claim stands and its virtual kubelet is stopped: another
 // operator may have become the leader, and the node may be wanted again.
-func (r *Retirer) stillRetiring(ctx context.Context, node *observe.Node) (bool, error) {
-	var secret corev1.Secret
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(node.Secret), &secret); err != nil {
-		return false, client.IgnoreNotFound(err)
-	}
-	if secret.Annotations[identity.AnnotationClaim] != node.Hash {
-		return false, nil
+func (r *Retirer) stillRetiring(ctx context.Context, namespace string, node *observe.Node) (bool, error) {
+	key := client.ObjectKey{Namespace: namespace, Name: node.Name}
+	if node.Secret != nil {
+		var secret corev1.Secret
+		if err := r.Live.Get(ctx, key, &secret); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		if secret.Annotations[identity.AnnotationClaim] != node.Hash {
+			return false, nil
+		}
 	}
 	var deployment appsv1.Deployment
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(node.Secret), &deployment); err != nil {
+	if err := r.Live.Get(ctx, key, &deployment); err != nil {
 		return client.IgnoreNotFound(err) == nil, client.IgnoreNotFound(err)
 	}
 	return !running(&deployment), nil
@@ -249,12 +259,17 @@ func (r *Retirer) remove(ctx context.Context, node *observe.Node, progress Progr
 			return progress, fmt.Errorf("delete %T %s: %w", object, node.Name, err)
 		}
 	}
+	r.Forget(node.Hash)
 	return progress, nil
 }
 
 // record returns what the node's virtual kubelet was started with, and whether it ever was: without a
-// claim it was not, and Azure has nothing of it.
-func record(node *observe.Node) (config render.AzureConfig, claimed bool, err error) {
+// claim it was not, and Azure has nothing of it. Where somebody has deleted the record, the spec says the
+// same of a node that it still describes.
+func record(node *observe.Node, spec resolve.Resolved) (config render.AzureConfig, claimed bool, err error) {
+	if node.Secret == nil && (node.Deployment != nil || node.Node != nil) && spec.Describes(node.Name, node.Hash) {
+		return render.AzureConfigOf(spec.Target, spec.Location), true, nil
+	}
 	if node.Secret == nil || node.Secret.Annotations[identity.AnnotationClaim] != node.Hash {
 		return config, false, nil
 	}

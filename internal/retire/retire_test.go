@@ -23,6 +23,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
+	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
 func TestNames(t *testing.T) {
@@ -161,7 +162,7 @@ func TestRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got, claimed, err := record(&observe.Node{Name: "node", Hash: "hash", Secret: test.secret})
+			got, claimed, err := record(&observe.Node{Name: "node", Hash: "hash", Secret: test.secret}, resolve.Resolved{})
 			if test.fails {
 				g.Expect(err).To(MatchError(ContainSubstring("read azure.json of Secret node: ")))
 				return
@@ -174,13 +175,38 @@ func TestRecord(t *testing.T) {
 }
 
 // The status of a removal that fails at once is written too, and needs a reason.
+// Somebody deletes the Secret of a node that retires: of a node that the spec still describes, the spec
+// tells where its container groups are; otherwise they would be left behind.
+func TestRecordOfADeletedSecret(t *testing.T) {
+	g := NewWithT(t)
+	spec := resolve.Resolved{
+		Connector: "aci", Location: "eastus",
+		Target: azure.Target{Cloud: v1alpha1.CloudPublic, TenantID: "tenant", ClientID: "client", SubscriptionID: "subscription", ResourceGroup: "group"},
+	}
+	hash := identity.Node{
+		Name: "node", Cloud: v1alpha1.CloudPublic, TenantID: "tenant", SubscriptionID: "subscription", ResourceGroup: "group", Location: "eastus",
+	}.Hash()
+	started := &observe.Node{Name: "node", Hash: hash, Deployment: &appsv1.Deployment{}}
+	config, claimed, err := record(started, spec)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(claimed).To(BeTrue())
+	g.Expect(config.ResourceGroup).To(Equal("group"))
+
+	_, claimed, err = record(&observe.Node{Name: "node", Hash: hash}, spec)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(claimed).To(BeFalse(), "it was never started")
+	_, claimed, err = record(&observe.Node{Name: "node", Hash: "other", Deployment: &appsv1.Deployment{}}, spec)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(claimed).To(BeFalse(), "the spec tells nothing of it")
+}
+
 func TestProgressHasAReasonFromTheStart(t *testing.T) {
 	g := NewWithT(t)
-	progress, err := (&Retirer{}).Retire(t.Context(), "aci", &observe.Node{Name: "node", Hash: "hash", Secret: &corev1.Secret{
+	progress, err := (&Retirer{}).Retire(t.Context(), &observe.Node{Name: "node", Hash: "hash", Secret: &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Annotations: map[string]string{identity.AnnotationClaim: "hash"}, Labels: map[string]string{identity.LabelOS: "windows"},
 		},
-	}}, azure.Target{})
+	}}, resolve.Resolved{})
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(progress.Reason).NotTo(BeEmpty())
 	g.Expect(progress.Message).NotTo(BeEmpty())

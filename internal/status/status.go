@@ -147,10 +147,8 @@ func readyCondition(in Input, others []metav1.Condition) metav1.Condition {
 	if !in.Connector.DeletionTimestamp.IsZero() {
 		return condition(is, metav1.ConditionFalse, v1alpha1.ReasonDeleting, "the nodes are being removed")
 	}
-	for _, other := range others {
-		if other.Status == metav1.ConditionFalse {
-			return condition(is, metav1.ConditionFalse, other.Reason, "%s", other.Message)
-		}
+	if fault := worst(others); fault != nil {
+		return condition(is, metav1.ConditionFalse, fault.Reason, "%s", fault.Message)
 	}
 	for _, other := range others {
 		if other.Status == metav1.ConditionUnknown && other.Type != v1alpha1.ConditionAzureAccessible {
@@ -161,6 +159,24 @@ func readyCondition(in Input, others []metav1.Condition) metav1.Condition {
 		return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "the virtual node is ready")
 	}
 	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "both virtual nodes are ready")
+}
+
+// worst returns the first False condition that somebody has to do something about, else the first False
+// one; nil where none is False.
+func worst(conditions []metav1.Condition) *metav1.Condition {
+	var found *metav1.Condition
+	for i := range conditions {
+		if conditions[i].Status != metav1.ConditionFalse {
+			continue
+		}
+		if !progressing(conditions[i].Reason) {
+			return &conditions[i]
+		}
+		if found == nil {
+			found = &conditions[i]
+		}
+	}
+	return found
 }
 
 func retiringCondition(retiring []retire.Progress) []metav1.Condition {
@@ -178,7 +194,7 @@ func retiringCondition(retiring []retire.Progress) []metav1.Condition {
 // (https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md).
 func kstatusConditions(in Input, ready metav1.Condition) []metav1.Condition {
 	for _, progress := range in.Retiring {
-		if progress.Reason == v1alpha1.ReasonAzureNotAsked {
+		if progress.Stuck {
 			return []metav1.Condition{condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonUserActionNeeded, "%s", progress.Message)}
 		}
 	}

@@ -306,11 +306,26 @@ var connectorCases = map[string]struct {
 	"removal that Azure can't be asked about": {
 		in: settled(deleted, retiring(
 			retire.Progress{Node: linux, Reason: v1alpha1.ReasonStopping, Message: "stopping"},
-			retire.Progress{Node: windows, Reason: v1alpha1.ReasonAzureNotAsked, Message: "can't tell: no rights"},
+			retire.Progress{Node: windows, Reason: v1alpha1.ReasonAzureNotAsked, Message: "can't tell: no rights", Stuck: true},
 		)),
 		want: map[string]string{
 			"Reconciling": "",
 			"Stalled":     "True UserActionNeeded: can't tell: no rights",
+		},
+	},
+	"removal while Azure does not answer": {
+		in: settled(deleted, retiring(retire.Progress{Node: linux, Reason: v1alpha1.ReasonAzureNotAsked, Message: "no answer"})),
+		want: map[string]string{
+			"Reconciling": "True Progressing: removing node " + linux + ": no answer",
+			"Stalled":     "",
+		},
+	},
+	"a node that starts beside one that somebody has to look at": {
+		in: settled(func(in *status.Input) { in.Nodes[0].Wrote = true }, func(in *status.Input) { in.Nodes[1].Blocked = notOwned; in.Nodes[1].Observed = nil }),
+		want: map[string]string{
+			"Ready":       "False NotOwned: " + notOwned.Error(),
+			"Reconciling": "",
+			"Stalled":     "True UserActionNeeded: " + notOwned.Error(),
 		},
 	},
 	"removal that a budget blocks": {

@@ -17,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -31,9 +30,9 @@ const (
 
 var _ = Describe("A connector", func() {
 	It("gets one of each child for each node, without owner references", func(ctx SpecContext) {
-		ready(ctx, connector("one", v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
+		ready(ctx, connector(v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
 
-		Expect(children(ctx, "one")).To(ConsistOf(
+		Expect(children(ctx)).To(ConsistOf(
 			"Secret/"+linuxNode, "ServiceAccount/"+linuxNode, "ClusterRoleBinding/"+linuxNode, "RoleBinding/"+linuxNode,
 			"Deployment/"+linuxNode, "Node/"+linuxNode,
 			"Secret/"+windowsNode, "ServiceAccount/"+windowsNode, "ClusterRoleBinding/"+windowsNode, "RoleBinding/"+windowsNode,
@@ -44,7 +43,7 @@ var _ = Describe("A connector", func() {
 		Expect(deployment.OwnerReferences).To(BeEmpty())
 
 		var c v1alpha1.VirtualKubeletConnector
-		Expect(k8s.Get(ctx, client.ObjectKey{Name: "one"}, &c)).To(Succeed())
+		Expect(k8s.Get(ctx, client.ObjectKey{Name: one}, &c)).To(Succeed())
 		Expect(c.Status.Location).To(Equal("eastus"))
 		Expect(c.Status.ReadyNodes).To(HaveValue(BeEquivalentTo(2)))
 		Expect(c.Status.Nodes).To(HaveLen(2))
@@ -52,7 +51,7 @@ var _ = Describe("A connector", func() {
 	})
 
 	It("is not written to when nothing changes", func(ctx SpecContext) {
-		ready(ctx, connector("one"), linuxNode)
+		ready(ctx, connector(), linuxNode)
 		settled(ctx, func() {
 			By("reconciling it again, for a Secret that changed in nothing that matters")
 			secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: secretName}}
@@ -70,19 +69,19 @@ var _ = Describe("A connector", func() {
 		Expect(k8s.Create(ctx, foreign)).To(Succeed())
 		DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(k8s.Delete(ctx, foreign))).To(Succeed()) })
 		createSecret(ctx, goodSecret())
-		Expect(k8s.Create(ctx, connector("one"))).To(Succeed())
+		Expect(k8s.Create(ctx, connector())).To(Succeed())
 
-		Eventually(condition(ctx, "one", v1alpha1.ConditionResolved)).Should(And(
+		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(And(
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonNotOwned),
 			HaveField("Message", ContainSubstring("ServiceAccount "+namespace+"/"+linuxNode))))
-		Expect(children(ctx, "one")).To(BeEmpty())
+		Expect(children(ctx)).To(BeEmpty())
 		var after corev1.ServiceAccount
 		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(foreign), &after)).To(Succeed())
 		Expect(after.ResourceVersion).To(Equal(foreign.ResourceVersion))
 	})
 
 	It("gets back what somebody deletes or edits, and loses what somebody adds to the pod", func(ctx SpecContext) {
-		ready(ctx, connector("one"), linuxNode)
+		ready(ctx, connector(), linuxNode)
 		binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: linuxNode}}
 		Expect(k8s.Delete(ctx, binding)).To(Succeed())
 		Eventually(func() error { return k8s.Get(ctx, client.ObjectKey{Name: linuxNode}, binding) }).Should(Succeed())
@@ -106,58 +105,58 @@ var _ = Describe("A connector", func() {
 	})
 
 	It("says which Secret or key is missing, and starts once it is there", func(ctx SpecContext) {
-		Expect(k8s.Create(ctx, connector("one"))).To(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionResolved)).Should(And(
+		Expect(k8s.Create(ctx, connector())).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(And(
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound),
 			HaveField("Message", ContainSubstring(namespace+"/"+secretName))))
-		Eventually(condition(ctx, "one", v1alpha1.ConditionStalled)).Should(HaveField("Status", metav1.ConditionTrue))
+		Eventually(condition(ctx, v1alpha1.ConditionStalled)).Should(HaveField("Status", metav1.ConditionTrue))
 
 		createSecret(ctx, map[string]string{"password": "x"})
-		Eventually(condition(ctx, "one", v1alpha1.ConditionResolved)).Should(And(
+		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(And(
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonSecretIncomplete),
 			HaveField("Message", ContainSubstring("key clientSecret"))))
 
 		updateSecret(ctx, sandboxazure.DefaultClientSecret)
 		standIn(ctx, linuxNode)
-		Eventually(condition(ctx, "one", v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 	})
 
 	It("names credentials that Azure refuses, starts nothing with them, and recovers", func(ctx SpecContext) {
 		createSecret(ctx, map[string]string{"clientSecret": "not-the-secret"})
-		Expect(k8s.Create(ctx, connector("one"))).To(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionAzureAccessible)).Should(And(
+		Expect(k8s.Create(ctx, connector())).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionAzureAccessible)).Should(And(
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected),
 			HaveField("Message", And(ContainSubstring("AADSTS7000215"), Not(ContainSubstring("not-the-secret"))))))
-		Expect(children(ctx, "one")).To(BeEmpty())
+		Expect(children(ctx)).To(BeEmpty())
 
 		updateSecret(ctx, sandboxazure.DefaultClientSecret)
 		standIn(ctx, linuxNode)
-		Eventually(condition(ctx, "one", v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 	})
 
 	It("does not start a node whose name another cluster's container groups carry", func(ctx SpecContext) {
 		plantGroup(ctx, "default-web-0", linuxNode, "00000000-0000-0000-0000-00000000000f")
 		createSecret(ctx, goodSecret())
-		Expect(k8s.Create(ctx, connector("one"))).To(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionResolved)).Should(And(
+		Expect(k8s.Create(ctx, connector())).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(And(
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonNodeNameInUse),
 			HaveField("Message", ContainSubstring("default-web-0"))))
-		Expect(children(ctx, "one")).To(BeEmpty())
+		Expect(children(ctx)).To(BeEmpty())
 
 		By("deleting the connector, which leaves what is not its own")
-		Expect(k8s.Delete(ctx, connector("one"))).To(Succeed())
-		Eventually(gone(ctx, "one")).Should(BeTrue())
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(gone(ctx)).Should(BeTrue())
 		Expect(cloud.ContainerGroups()).To(HaveLen(1))
 	})
 })
 
 var _ = Describe("Retiring", func() {
 	DescribeTable("a deleted connector", func(ctx SpecContext, propagation metav1.DeletionPropagation) {
-		ready(ctx, connector("one", v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
+		ready(ctx, connector(v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
 		plantGroup(ctx, "default-web", linuxNode, "00000000-0000-0000-0000-000000000001")
 
-		Expect(k8s.Delete(ctx, connector("one"), client.PropagationPolicy(propagation))).To(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionRetiring)).Should(HaveField("Message", ContainSubstring("default-web")))
+		Expect(k8s.Delete(ctx, connector(), client.PropagationPolicy(propagation))).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(HaveField("Message", ContainSubstring("default-web")))
 		By("keeping the virtual kubelet as long as Azure lists a container group of its node")
 		var deployment appsv1.Deployment
 		Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: linuxNode}, &deployment)).To(Succeed())
@@ -165,8 +164,8 @@ var _ = Describe("Retiring", func() {
 		Expect(deployment.DeletionTimestamp).To(BeNil())
 
 		Expect(cloud.Client().DeleteContainerGroup(ctx, sandboxazure.DefaultSubscriptionID, "virtual-nodes", "default-web")).To(Succeed())
-		Eventually(gone(ctx, "one")).Should(BeTrue())
-		Expect(children(ctx, "one")).To(BeEmpty())
+		Eventually(gone(ctx)).Should(BeTrue())
+		Expect(children(ctx)).To(BeEmpty())
 	},
 		Entry("in the background", metav1.DeletePropagationBackground),
 		Entry("in the foreground", metav1.DeletePropagationForeground),
@@ -174,22 +173,22 @@ var _ = Describe("Retiring", func() {
 	)
 
 	It("removes the node of an OS that is taken off the list, and only that", func(ctx SpecContext) {
-		ready(ctx, connector("one", v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
-		patchSpec(ctx, "one", `{"spec":{"osTypes":["Windows"]}}`)
-		Eventually(func() []string { return children(ctx, "one") }).Should(And(
+		ready(ctx, connector(v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
+		patchSpec(ctx, `{"spec":{"osTypes":["Windows"]}}`)
+		Eventually(func() []string { return children(ctx) }).Should(And(
 			HaveLen(6), HaveEach(HaveSuffix(windowsNode))))
-		Eventually(condition(ctx, "one", v1alpha1.ConditionRetiring)).Should(BeZero())
-		Expect(condition(ctx, "one", v1alpha1.ConditionReady)(Default)).To(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(BeZero())
+		Expect(condition(ctx, v1alpha1.ConditionReady)(Default)).To(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 	})
 
 	It("replaces a node whose resource group changes, and starts the new one after the old one is gone", func(ctx SpecContext) {
-		ready(ctx, connector("one"), linuxNode)
+		ready(ctx, connector(), linuxNode)
 		plantGroup(ctx, "default-web", linuxNode, "00000000-0000-0000-0000-000000000001")
 		var before corev1.Secret
 		Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: linuxNode}, &before)).To(Succeed())
 
-		patchSpec(ctx, "one", `{"spec":{"containerGroups":{"resourceGroup":"virtual-nodes-westus"}}}`)
-		Eventually(condition(ctx, "one", v1alpha1.ConditionLinuxNodeReady)).Should(
+		patchSpec(ctx, `{"spec":{"containerGroups":{"resourceGroup":"virtual-nodes-westus"}}}`)
+		Eventually(condition(ctx, v1alpha1.ConditionLinuxNodeReady)).Should(
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonWaitingForRetirement))
 		Expect(cloud.Client().DeleteContainerGroup(ctx, sandboxazure.DefaultSubscriptionID, "virtual-nodes", "default-web")).To(Succeed())
 
@@ -200,24 +199,24 @@ var _ = Describe("Retiring", func() {
 			g.Expect(string(after.Data["azure.json"])).To(ContainSubstring("virtual-nodes-westus"))
 		}).Should(Succeed())
 		standIn(ctx, linuxNode)
-		Eventually(condition(ctx, "one", v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 	})
 
 	It("evicts pods by their budgets, says which one blocks, and goes on when it does not any more", func(ctx SpecContext) {
-		ready(ctx, connector("one"), linuxNode)
+		ready(ctx, connector(), linuxNode)
 		pod := runPod(ctx, "web", linuxNode)
 		budget := &policyv1.PodDisruptionBudget{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 			Spec: policyv1.PodDisruptionBudgetSpec{
-				MinAvailable: ptr.To(intstr.FromInt32(1)),
+				MinAvailable: new(intstr.FromInt32(1)),
 				Selector:     &metav1.LabelSelector{MatchLabels: pod.Labels},
 			},
 		}
 		Expect(k8s.Create(ctx, budget)).To(Succeed())
 		DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(k8s.Delete(ctx, budget))).To(Succeed()) })
 
-		Expect(k8s.Delete(ctx, connector("one"))).To(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionRetiring)).Should(And(
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(And(
 			beCondition(metav1.ConditionTrue, v1alpha1.ReasonEvictionBlocked),
 			HaveField("Message", And(ContainSubstring("default/web"), ContainSubstring("budget web")))))
 		var node corev1.Node
@@ -230,53 +229,53 @@ var _ = Describe("Retiring", func() {
 			g.Expect(pod.DeletionTimestamp).NotTo(BeNil())
 		}).Should(Succeed())
 		Expect(k8s.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
-		Eventually(gone(ctx, "one")).Should(BeTrue())
-		Expect(children(ctx, "one")).To(BeEmpty())
+		Eventually(gone(ctx)).Should(BeTrue())
+		Expect(children(ctx)).To(BeEmpty())
 	})
 
 	It("is called off when the node is wanted again, and takes its cordon back", func(ctx SpecContext) {
-		ready(ctx, connector("one", v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
+		ready(ctx, connector(v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows), linuxNode, windowsNode)
 		plantGroup(ctx, "default-web", linuxNode, "00000000-0000-0000-0000-000000000001")
-		patchSpec(ctx, "one", `{"spec":{"osTypes":["Windows"]}}`)
+		patchSpec(ctx, `{"spec":{"osTypes":["Windows"]}}`)
 		var node corev1.Node
 		Eventually(func(g Gomega) {
 			g.Expect(k8s.Get(ctx, client.ObjectKey{Name: linuxNode}, &node)).To(Succeed())
 			g.Expect(node.Spec.Unschedulable).To(BeTrue())
 		}).Should(Succeed())
-		patchSpec(ctx, "one", `{"spec":{"osTypes":["Windows","Linux"]}}`)
+		patchSpec(ctx, `{"spec":{"osTypes":["Windows","Linux"]}}`)
 		Eventually(func(g Gomega) {
 			g.Expect(k8s.Get(ctx, client.ObjectKey{Name: linuxNode}, &node)).To(Succeed())
 			g.Expect(node.Spec.Unschedulable).To(BeFalse())
 		}).Should(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 	})
 
 	It("holds the connector and names the error while Azure can't be asked", func(ctx SpecContext) {
-		ready(ctx, connector("one"), linuxNode)
+		ready(ctx, connector(), linuxNode)
 		_, err := cloud.AddFault(sandboxazure.Fault{Operation: "ContainerGroups.List*", Status: 403})
 		Expect(err).NotTo(HaveOccurred())
-		Expect(k8s.Delete(ctx, connector("one"))).To(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionRetiring)).Should(And(
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(And(
 			beCondition(metav1.ConditionTrue, v1alpha1.ReasonAzureNotAsked),
 			HaveField("Message", ContainSubstring("az role assignment create"))))
 		cloud.ClearFaults()
-		Eventually(gone(ctx, "one")).WithTimeout(time.Minute).Should(BeTrue())
-		Expect(children(ctx, "one")).To(BeEmpty())
+		Eventually(gone(ctx)).WithTimeout(time.Minute).Should(BeTrue())
+		Expect(children(ctx)).To(BeEmpty())
 	})
 
 	It("finishes for a connector whose finalizer somebody took off", func(ctx SpecContext) {
-		ready(ctx, connector("one"), linuxNode)
+		ready(ctx, connector(), linuxNode)
 		plantGroup(ctx, "default-web", linuxNode, "00000000-0000-0000-0000-000000000001")
-		Expect(k8s.Delete(ctx, connector("one"))).To(Succeed())
-		Eventually(condition(ctx, "one", v1alpha1.ConditionRetiring)).Should(HaveField("Message", ContainSubstring("default-web")))
-		patchSpec(ctx, "one", `{"metadata":{"finalizers":null}}`)
-		Eventually(gone(ctx, "one")).Should(BeTrue())
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(HaveField("Message", ContainSubstring("default-web")))
+		patchSpec(ctx, `{"metadata":{"finalizers":null}}`)
+		Eventually(gone(ctx)).Should(BeTrue())
 		Expect(cloud.Client().DeleteContainerGroup(ctx, sandboxazure.DefaultSubscriptionID, "virtual-nodes", "default-web")).To(Succeed())
-		Eventually(func() []string { return children(ctx, "one") }).Should(BeEmpty())
+		Eventually(func() []string { return children(ctx) }).Should(BeEmpty())
 	})
 
 	It("deletes container groups that a virtual kubelet which does not work has left", func(ctx SpecContext) {
-		ready(ctx, connector("one"), linuxNode)
+		ready(ctx, connector(), linuxNode)
 		plantGroup(ctx, "default-web", linuxNode, "00000000-0000-0000-0000-000000000001")
 		plantGroup(ctx, "default-other", "virtual-kubelet-two-linux-eastus", "00000000-0000-0000-0000-000000000002")
 		var pods corev1.PodList
@@ -284,10 +283,10 @@ var _ = Describe("Retiring", func() {
 		Expect(pods.Items).To(HaveLen(1))
 		pod := &pods.Items[0]
 		modifyStatus(ctx, pod, func() { pod.Status.Conditions[0].Status = corev1.ConditionFalse })
-		Eventually(condition(ctx, "one", v1alpha1.ConditionReady)).Should(HaveField("Status", metav1.ConditionFalse))
+		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(HaveField("Status", metav1.ConditionFalse))
 
-		Expect(k8s.Delete(ctx, connector("one"))).To(Succeed())
-		Eventually(gone(ctx, "one")).WithTimeout(time.Minute).Should(BeTrue())
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(gone(ctx)).WithTimeout(time.Minute).Should(BeTrue())
 		Expect(cloud.ContainerGroups()).To(ConsistOf(HaveField("Name", "default-other")))
 	})
 })
@@ -317,15 +316,15 @@ func settled(ctx context.Context, do func()) {
 	Expect(after).To(HaveLen(1), strings.Join(after, "\n"))
 }
 
-func gone(ctx context.Context, name string) func() bool {
+func gone(ctx context.Context) func() bool {
 	return func() bool {
-		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: name}, &v1alpha1.VirtualKubeletConnector{}))
+		return apierrors.IsNotFound(k8s.Get(ctx, client.ObjectKey{Name: one}, &v1alpha1.VirtualKubeletConnector{}))
 	}
 }
 
-func patchSpec(ctx context.Context, name, patch string) {
+func patchSpec(ctx context.Context, patch string) {
 	GinkgoHelper()
-	Expect(k8s.Patch(ctx, connector(name), client.RawPatch("application/merge-patch+json", []byte(patch)))).To(Succeed())
+	Expect(k8s.Patch(ctx, connector(), client.RawPatch("application/merge-patch+json", []byte(patch)))).To(Succeed())
 }
 
 func updateSecret(ctx context.Context, value string) {

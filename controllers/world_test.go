@@ -25,14 +25,18 @@ import (
 	sandboxazure "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 )
 
-const secretName = "virtual-kubelet-credentials"
+const (
+	// one is the name of the connector of most specs.
+	one        = "one"
+	secretName = "virtual-kubelet-credentials"
+)
 
 // connector returns one that is as small as it can be.
-func connector(name string, os ...v1alpha1.OSType) *v1alpha1.VirtualKubeletConnector {
+func connector(osTypes ...v1alpha1.OSType) *v1alpha1.VirtualKubeletConnector {
 	return &v1alpha1.VirtualKubeletConnector{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
+		ObjectMeta: metav1.ObjectMeta{Name: one},
 		Spec: v1alpha1.VirtualKubeletConnectorSpec{
-			OSTypes: os,
+			OSTypes: osTypes,
 			ContainerGroups: v1alpha1.ContainerGroups{
 				SubscriptionID: sandboxazure.DefaultSubscriptionID,
 				ResourceGroup:  "virtual-nodes",
@@ -62,11 +66,11 @@ func goodSecret() map[string]string {
 	return map[string]string{"clientSecret": sandboxazure.DefaultClientSecret}
 }
 
-// condition reads a condition of a connector; zero where it is absent.
-func condition(ctx context.Context, name, conditionType string) func(Gomega) metav1.Condition {
+// condition reads a condition of the connector; zero where it is absent.
+func condition(ctx context.Context, conditionType string) func(Gomega) metav1.Condition {
 	return func(g Gomega) metav1.Condition {
 		var c v1alpha1.VirtualKubeletConnector
-		g.Expect(k8s.Get(ctx, client.ObjectKey{Name: name}, &c)).To(Succeed())
+		g.Expect(k8s.Get(ctx, client.ObjectKey{Name: one}, &c)).To(Succeed())
 		if found := meta.FindStatusCondition(c.Status.Conditions, conditionType); found != nil {
 			return *found
 		}
@@ -78,8 +82,8 @@ func beCondition(status metav1.ConditionStatus, reason string) OmegaMatcher {
 	return And(HaveField("Status", status), HaveField("Reason", reason))
 }
 
-// children lists everything that exists of a connector, as kind/name.
-func children(ctx context.Context, connector string) []string {
+// children lists everything that exists of the connector, as kind/name.
+func children(ctx context.Context) []string {
 	GinkgoHelper()
 	var found []string
 	for kind, list := range map[string]client.ObjectList{
@@ -90,7 +94,7 @@ func children(ctx context.Context, connector string) []string {
 		"Deployment":         &appsv1.DeploymentList{},
 		"Node":               &corev1.NodeList{},
 	} {
-		Expect(k8s.List(ctx, list, client.MatchingLabels{"connector.virtual-kubelet.io/connector": connector})).To(Succeed())
+		Expect(k8s.List(ctx, list, client.MatchingLabels{"connector.virtual-kubelet.io/connector": one})).To(Succeed())
 		Expect(meta.EachListItem(list, func(o runtime.Object) error {
 			accessor, err := meta.Accessor(o)
 			found = append(found, kind+"/"+accessor.GetName())
@@ -101,8 +105,8 @@ func children(ctx context.Context, connector string) []string {
 }
 
 // standIn does, for one node, what a kubelet and a virtual kubelet do: its pod becomes ready, and the Node
-// is made. It returns the Node.
-func standIn(ctx context.Context, name string) *corev1.Node {
+// is made.
+func standIn(ctx context.Context, name string) {
 	GinkgoHelper()
 	Eventually(func(g Gomega) {
 		var pods corev1.PodList
@@ -137,7 +141,6 @@ func standIn(ctx context.Context, name string) *corev1.Node {
 		}}
 		node.Status.NodeInfo.KubeletVersion = "v1.25.0-vk-azure-aci-1.6.4"
 	})
-	return node
 }
 
 // modify changes an object as it is now, whoever else writes to it.
@@ -171,7 +174,7 @@ func ready(ctx context.Context, c *v1alpha1.VirtualKubeletConnector, nodes ...st
 	for _, node := range nodes {
 		standIn(ctx, node)
 	}
-	Eventually(condition(ctx, c.Name, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+	Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 }
 
 // plantGroup makes a container group as the virtual kubelet of a node would for a pod.

@@ -19,6 +19,7 @@ import (
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	applyrbacv1 "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
@@ -67,9 +68,16 @@ type Applier struct {
 type child struct {
 	kind    string
 	object  client.Object
-	desired runtime.ApplyConfiguration
+	desired named
 	// owned reads the fields of object that the operator owns.
 	owned func() (runtime.ApplyConfiguration, error)
+}
+
+// named is what every apply configuration of a child has.
+type named interface {
+	runtime.ApplyConfiguration
+	GetName() *string
+	GetNamespace() *string
 }
 
 // children returns a node's objects in the order to apply them: the Secret with the claim first.
@@ -122,14 +130,7 @@ func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render
 
 // read fills c.object, and fails where it is not the node's.
 func (a *Applier) read(ctx context.Context, node identity.Node, c child) error {
-	desired := c.desired.(interface {
-		GetName() *string
-		GetNamespace() *string
-	})
-	key := client.ObjectKey{Name: *desired.GetName()}
-	if namespace := desired.GetNamespace(); namespace != nil {
-		key.Namespace = *namespace
-	}
+	key := client.ObjectKey{Name: ptr.Deref(c.desired.GetName(), ""), Namespace: ptr.Deref(c.desired.GetNamespace(), "")}
 	err := a.Client.Get(ctx, key, c.object)
 	if apierrors.IsNotFound(err) {
 		err = a.Live.Get(ctx, key, c.object)
@@ -191,13 +192,17 @@ func (a *Applier) removeStrays(ctx context.Context, c child) (bool, error) {
 	if !ok {
 		return false, nil
 	}
+	desired, ok := c.desired.(*applyappsv1.DeploymentApplyConfiguration)
+	if !ok {
+		return false, nil
+	}
 	strays, err := hasStrays(deployment.ManagedFields)
 	if err != nil || !strays {
 		return false, err
 	}
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": deployment.ResourceVersion},
-		{"op": "replace", "path": "/spec", "value": c.desired.(*applyappsv1.DeploymentApplyConfiguration).Spec},
+		{"op": "replace", "path": "/spec", "value": desired.Spec},
 	})
 	if err != nil {
 		return false, fmt.Errorf("write a patch: %w", err)

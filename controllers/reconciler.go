@@ -12,6 +12,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -196,10 +197,20 @@ func (p *pass) observe(ctx context.Context) {
 func (p *pass) mend(ctx context.Context) {
 	for _, node := range p.input.Nodes {
 		p.reconciler.Retirer.Forget(node.Desired.Hash())
-		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Access); err != nil {
+		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Access, p.wasReady(node.Desired.Name)); err != nil {
 			p.fail(err)
 		}
 	}
+}
+
+// wasReady reports whether the stored status says that a node is ready.
+func (p *pass) wasReady(name string) bool {
+	for _, node := range p.input.Connector.Status.Nodes {
+		if node.Name == name {
+			return meta.IsStatusConditionTrue(node.Conditions, v1alpha1.ConditionReady)
+		}
+	}
+	return false
 }
 
 // retire takes away what exists and is not desired.

@@ -104,6 +104,20 @@ var _ = Describe("A connector", func() {
 		settled(ctx, func() {})
 	})
 
+	It("makes a Node anew that somebody deletes, by a restart of its virtual kubelet", func(ctx SpecContext) {
+		ready(ctx, connector(), linuxNode)
+		var before corev1.PodList
+		Expect(k8s.List(ctx, &before, client.InNamespace(namespace))).To(Succeed())
+		Expect(before.Items).To(HaveLen(1))
+		Expect(k8s.Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: linuxNode}})).To(Succeed())
+		Eventually(func(g Gomega) {
+			err := k8s.Get(ctx, client.ObjectKeyFromObject(&before.Items[0]), &corev1.Pod{})
+			g.Expect(apierrors.IsNotFound(err)).To(BeTrue())
+		}).Should(Succeed())
+		standIn(ctx, linuxNode)
+		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+	})
+
 	It("says which Secret or key is missing, and starts once it is there", func(ctx SpecContext) {
 		Expect(k8s.Create(ctx, connector())).To(Succeed())
 		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(And(

@@ -26,8 +26,9 @@ type Mender struct {
 	Client client.Client
 }
 
-// Mend mends a desired node as far as it is needed.
-func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *observe.Node, access discover.Access) error {
+// Mend mends a desired node as far as it is needed. It is told whether the node was ready when it was
+// last looked at.
+func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *observe.Node, access discover.Access, wasReady bool) error {
 	if observed == nil {
 		return nil
 	}
@@ -41,7 +42,21 @@ func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *obser
 			}
 		}
 	}
+	if observed.Node == nil && wasReady {
+		return m.remake(ctx, observed.Pods)
+	}
 	return m.endBackoff(ctx, observed.Pods, access)
+}
+
+// remake deletes the pods of a node whose Node somebody has deleted: a virtual kubelet makes its Node
+// when it starts, and never again.
+func (m *Mender) remake(ctx context.Context, pods []corev1.Pod) error {
+	for i := range pods {
+		if err := m.restart(ctx, &pods[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (m *Mender) label(ctx context.Context, desired resolve.Node, node *corev1.Node) error {
@@ -67,11 +82,21 @@ func (m *Mender) endBackoff(ctx context.Context, pods []corev1.Pod, access disco
 	}
 	for i := range pods {
 		if ended, waits := waitsForRestart(&pods[i]); waits && ended.Before(access.GoodSince) {
-			err := m.Client.Delete(ctx, &pods[i], client.Preconditions{UID: &pods[i].UID})
-			if client.IgnoreNotFound(err) != nil {
-				return fmt.Errorf("delete Pod %s: %w", client.ObjectKeyFromObject(&pods[i]), err)
+			if err := m.restart(ctx, &pods[i]); err != nil {
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+func (m *Mender) restart(ctx context.Context, pod *corev1.Pod) error {
+	if !pod.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	err := m.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Pod %s: %w", client.ObjectKeyFromObject(pod), err)
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func TestNodesAreLabelledAndUncordoned(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			r := newRecorder()
-			g.Expect((&mend.Mender{Client: r}).Mend(t.Context(), desired(), &observe.Node{Node: test.node}, discover.Access{})).To(Succeed())
+			g.Expect((&mend.Mender{Client: r}).Mend(t.Context(), desired(), &observe.Node{Node: test.node}, discover.Access{}, false)).To(Succeed())
 			g.Expect(r.applied).To(HaveLen(len(test.want)))
 			for i, want := range test.want {
 				g.Expect(r.applied[i].Owner).To(Equal(want.Owner))
@@ -134,7 +134,7 @@ func TestNodesAreLabelledAndUncordoned(t *testing.T) {
 
 func TestNothingObservedIsNothingToMend(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect((&mend.Mender{}).Mend(t.Context(), desired(), nil, discover.Access{})).To(Succeed())
+	g.Expect((&mend.Mender{}).Mend(t.Context(), desired(), nil, discover.Access{}, false)).To(Succeed())
 }
 
 func TestAWaitForARestartEndsWhenItsReasonIsGone(t *testing.T) {
@@ -186,7 +186,7 @@ func TestAWaitForARestartEndsWhenItsReasonIsGone(t *testing.T) {
 				test.edit(&pod)
 			}
 			r := newRecorder(pod.DeepCopy())
-			g.Expect((&mend.Mender{Client: r}).Mend(t.Context(), desired(), &observe.Node{Pods: []corev1.Pod{pod}}, test.access)).To(Succeed())
+			g.Expect((&mend.Mender{Client: r}).Mend(t.Context(), desired(), &observe.Node{Pods: []corev1.Pod{pod}}, test.access, false)).To(Succeed())
 			if !test.deleted {
 				g.Expect(r.deleted).To(BeEmpty())
 				return
@@ -194,7 +194,7 @@ func TestAWaitForARestartEndsWhenItsReasonIsGone(t *testing.T) {
 			g.Expect(r.deleted).To(HaveLen(1))
 			g.Expect(*r.deleted[0].Preconditions.UID).To(Equal(types.UID("pod-uid")), "its successor is not meant")
 
-			g.Expect((&mend.Mender{Client: r}).Mend(t.Context(), desired(), &observe.Node{Pods: []corev1.Pod{pod}}, test.access)).To(Succeed(),
+			g.Expect((&mend.Mender{Client: r}).Mend(t.Context(), desired(), &observe.Node{Pods: []corev1.Pod{pod}}, test.access, false)).To(Succeed(),
 				"a pod that is gone already is as good")
 		})
 	}
@@ -217,7 +217,7 @@ func TestErrorsNameTheObject(t *testing.T) {
 		g := NewWithT(t)
 		r := newRecorder(waits.DeepCopy())
 		r.fail = gone
-		err := (&mend.Mender{Client: r}).Mend(t.Context(), desired(), observed, discover.Access{Known: true, GoodSince: time.Now()})
+		err := (&mend.Mender{Client: r}).Mend(t.Context(), desired(), observed, discover.Access{Known: true, GoodSince: time.Now()}, false)
 		g.Expect(err).To(MatchError(gone))
 		g.Expect(err).To(MatchError(HavePrefix(want)))
 	}

@@ -93,6 +93,9 @@ func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.R
 			drained, err := r.drain(ctx, node, &progress)
 			if err != nil || !drained {
 				r.Forget(node.Hash)
+				if err == nil && claimed && !available(node.Deployment) {
+					err = r.revive(ctx, spec.Connector, node, config, target, &progress)
+				}
 				return progress, err
 			}
 		}

@@ -92,7 +92,7 @@ func kill(process identity) error {
 }
 
 func awaitEnd(process identity) error {
-	for deadline := time.Now().Add(downTimeout); process.alive(); time.Sleep(downPeriod) {
+	for deadline := time.Now().Add(downTimeout); process.alive(); time.Sleep(downPeriod) { //nolint:forbidigo // The end of a process that is not our child has no notice; the deadline bounds it.
 		if time.Now().After(deadline) {
 			return fmt.Errorf("the sandbox's process %d does not end", process.PID)
 		}

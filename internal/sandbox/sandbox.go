@@ -108,10 +108,10 @@ func (s Sandbox) read() (record, error) {
 	var r record
 	content, err := os.ReadFile(s.recordPath())
 	if err != nil {
-		return r, err
+		return record{}, err
 	}
 	if err := json.Unmarshal(content, &r); err != nil {
-		return r, fmt.Errorf("reading %s: %w", s.recordPath(), err)
+		return record{}, fmt.Errorf("reading %s: %w", s.recordPath(), err)
 	}
 	return r, nil
 }
@@ -162,23 +162,31 @@ func (s Sandbox) tryLock() (*os.File, error) {
 
 // withFolder runs a function while no other process adds or removes a sandbox's folder.
 func withFolder(ctx context.Context, call func() error) error {
+	folder, err := lockFolder(ctx)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return call()
+}
+
+func lockFolder(ctx context.Context) (*os.File, error) {
 	for {
 		file, err := openFolder()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil && isCurrent(file) {
-			defer file.Close()
-			return call()
+			return file, nil
 		}
 		file.Close()
 		if err != nil && !errors.Is(err, unix.EWOULDBLOCK) {
-			return fmt.Errorf("locking %s: %w", stateFolder, err)
+			return nil, fmt.Errorf("locking %s: %w", stateFolder, err)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for the lock on %s: %w", stateFolder, ctx.Err())
+			return nil, fmt.Errorf("waiting for the lock on %s: %w", stateFolder, ctx.Err())
 		case <-time.After(lockPeriod):
 		}
 	}

@@ -7,7 +7,9 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -52,11 +54,16 @@ func (s Sandbox) Status(ctx context.Context) (Status, error) {
 	if os.Geteuid() != 0 {
 		return status, errNotRoot
 	}
-	if _, err := os.Stat(s.Dir); err != nil {
+	if _, err := os.Stat(s.Dir); errors.Is(err, fs.ErrNotExist) {
 		return status, nil
+	} else if err != nil {
+		return status, err
 	}
 	r, err := s.read()
-	if err != nil || !r.running() {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		status.Details = []string{err.Error()}
+	}
+	if !r.running() {
 		status.State = StateLeftover
 		return status, nil
 	}

@@ -164,8 +164,11 @@ func (s Sandbox) start(ctx context.Context, lock *os.File, r record, options UpO
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = command.Wait()
+	}()
 	err = s.attend(ctx, ours, command.Process.Pid, r, options.Progress)
 	if err == nil {
 		return nil

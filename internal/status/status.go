@@ -132,7 +132,8 @@ func accessCondition(in Input) metav1.Condition {
 		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, "there is no client secret to ask Azure with")
 	case !in.Access.Known:
 		// An operator that has just started has not asked yet, and must not write over what it knew before.
-		if known := meta.FindStatusCondition(in.Connector.Status.Conditions, is); known != nil && known.ObservedGeneration == in.Connector.Generation {
+		known := meta.FindStatusCondition(in.Connector.Status.Conditions, is)
+		if known != nil && known.Reason != v1alpha1.ReasonNotChecked && known.ObservedGeneration == in.Connector.Generation {
 			return condition(is, known.Status, known.Reason, "%s", known.Message)
 		}
 		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, "waiting for Azure's answer")

@@ -52,22 +52,32 @@ var _ = Describe("A removal", func() {
 		removed(ctx, linuxNode, windowsNode)
 	}, SpecTimeout(3*time.Minute))
 
-	It("that Azure refuses to speak of says so, and goes on when the credentials work", func(ctx SpecContext) {
-		applySample(ctx)
-		putSecret(ctx, secretKey, wrongSecret)
-		Eventually(condition(ctx, connectorName, v1alpha1.ConditionAzureAccessible)).WithContext(ctx).
-			Should(be(metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected))
-		kubectl(ctx, "delete", "vkc", connectorName, "--wait=false")
-		Eventually(condition(ctx, connectorName, v1alpha1.ConditionRetiring)).WithContext(ctx).
-			Should(be(metav1.ConditionTrue, v1alpha1.ReasonAzureNotAsked, "AADSTS7000215"))
-		Expect(condition(ctx, connectorName, v1alpha1.ConditionStalled)(Default)).
-			To(be(metav1.ConditionTrue, v1alpha1.ReasonUserActionNeeded, "AADSTS7000215"))
+	DescribeTable("that Azure refuses to speak of says so, and goes on when the credentials work",
+		func(ctx SpecContext, workloads ...string) {
+			applySample(ctx)
+			for _, name := range workloads {
+				runWorkload(ctx, name, linuxNode)
+			}
+			By("putting a secret into the Secret that Azure does not know")
+			putSecret(ctx, secretKey, wrongSecret)
+			Eventually(condition(ctx, connectorName, v1alpha1.ConditionAzureAccessible)).WithContext(ctx).
+				Should(be(metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected))
+			Eventually(condition(ctx, connectorName, v1alpha1.ConditionLinuxNodeReady)).WithContext(ctx).
+				Should(be(metav1.ConditionFalse, v1alpha1.ReasonCrashLoop))
+			kubectl(ctx, "delete", "vkc", connectorName, "--wait=false")
+			Eventually(condition(ctx, connectorName, v1alpha1.ConditionRetiring)).WithContext(ctx).
+				Should(be(metav1.ConditionTrue, v1alpha1.ReasonAzureNotAsked, "AADSTS7000215"))
+			Expect(condition(ctx, connectorName, v1alpha1.ConditionStalled)(Default)).
+				To(be(metav1.ConditionTrue, v1alpha1.ReasonUserActionNeeded, "AADSTS7000215"))
 
-		By("mending the Secret")
-		putSecret(ctx, secretKey, azure.DefaultClientSecret)
-		kubectl(ctx, "wait", "vkc/"+connectorName, "--for=delete", "--timeout="+readyTimeout.String())
-		removed(ctx, linuxNode, windowsNode)
-	}, SpecTimeout(2*time.Minute))
+			By("mending the Secret")
+			putSecret(ctx, secretKey, azure.DefaultClientSecret)
+			kubectl(ctx, "wait", "vkc/"+connectorName, "--for=delete", "--timeout="+removalTimeout.String())
+			removed(ctx, linuxNode, windowsNode)
+		},
+		Entry("of empty nodes", SpecTimeout(2*time.Minute)),
+		Entry("of a node with a pod", SpecTimeout(3*time.Minute), "aci-helloworld"),
+	)
 
 	It("is finished by the next operator where one is killed in the middle", func(ctx SpecContext) {
 		applySample(ctx)

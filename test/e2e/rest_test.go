@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -195,7 +196,7 @@ func askKubelet(ctx context.Context, address string, certificate, key []byte) (i
 // processStatus returns what the kernel says of the one process of the sandbox with some arguments.
 func processStatus(arguments ...string) string {
 	GinkgoHelper()
-	status, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(processOf(arguments...)), "status"))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", processOf(arguments...)))
 	Expect(err).NotTo(HaveOccurred())
 	return string(status)
 }

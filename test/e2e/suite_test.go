@@ -23,6 +23,7 @@ import (
 	"github.com/onsi/gomega/gexec"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -68,11 +69,18 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	clearOrphans(ctx)
 	bringUp(ctx)
 
+	installed := false
+	DeferCleanup(func(ctx SpecContext) {
+		if !installed {
+			describeWorld(ctx)
+		}
+	}, NodeTimeout(time.Minute))
 	By("installing the operator from config/default")
 	_, err = box.Load(ctx, progress)
 	Expect(err).NotTo(HaveOccurred())
 	kubectl(ctx, "apply", "-k", "config/default")
 	kubectl(ctx, "rollout", "status", "deployment/"+operator, "-n", namespace, "--timeout=60s")
+	installed = true
 }, NodeTimeout(buildTimeout))
 
 // bringUp brings up the sandbox of this run, and takes it down when the run ends, however it ends.
@@ -97,6 +105,8 @@ func bringUp(ctx context.Context) {
 
 	config, err := box.RESTConfig()
 	Expect(err).NotTo(HaveOccurred())
+	// The manifests select by labels that Kubernetes advises against, and that virtual nodes have.
+	config.WarningHandler = rest.NoWarnings{}
 	scheme := runtime.NewScheme()
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())

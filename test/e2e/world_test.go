@@ -253,11 +253,13 @@ func restoreWorld(ctx context.Context) {
 	cloud := box.Azure()
 	Expect(cloud.ClearFaults(ctx)).To(Succeed())
 	Expect(cloud.SetClientSecret(ctx, azure.DefaultClientID, azure.DefaultClientSecret, time.Time{})).To(Succeed())
-	// A removal needs credentials that work.
-	putSecret(ctx, secretKey, azure.DefaultClientSecret)
+	if connectors := namesOf(ctx, Default, &v1alpha1.VirtualKubeletConnectorList{}); len(connectors) > 0 {
+		putSecret(ctx, secretKey, azure.DefaultClientSecret) // a removal needs credentials that work
+	}
 	inNamespace := client.InNamespace(userNamespace)
 	Expect(k8s.DeleteAllOf(ctx, &policyv1.PodDisruptionBudget{}, inNamespace)).To(Succeed())
 	Expect(k8s.DeleteAllOf(ctx, &appsv1.Deployment{}, inNamespace, client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	Expect(k8s.DeleteAllOf(ctx, &appsv1.ReplicaSet{}, inNamespace)).To(Succeed())
 	Expect(k8s.DeleteAllOf(ctx, &v1alpha1.VirtualKubeletConnector{})).To(Succeed())
 	Eventually(func(g Gomega) {
 		g.Expect(k8s.DeleteAllOf(ctx, &corev1.Pod{}, inNamespace, client.GracePeriodSeconds(0))).To(Succeed())

@@ -79,22 +79,22 @@ func (r *rig) create(ctx SpecContext, name string, edit ...func(*armcontainerins
 
 func containerGroupOf(location string, edit ...func(*armcontainerinstance.ContainerGroup)) armcontainerinstance.ContainerGroup {
 	group := armcontainerinstance.ContainerGroup{
-		Location: to.Ptr(location),
-		Tags:     map[string]*string{"NodeName": to.Ptr("node"), "UID": to.Ptr("uid")},
+		Location: new(location),
+		Tags:     map[string]*string{"NodeName": new("node"), "UID": new("uid")},
 		Properties: &armcontainerinstance.ContainerGroupPropertiesProperties{
 			OSType: to.Ptr(armcontainerinstance.OperatingSystemTypesLinux),
 			Containers: []*armcontainerinstance.Container{{
-				Name: to.Ptr("web"),
+				Name: new("web"),
 				Properties: &armcontainerinstance.ContainerProperties{
-					Image:   to.Ptr("mcr.microsoft.com/azuredocs/aci-helloworld"),
-					Command: []*string{to.Ptr("node"), to.Ptr("server.js")},
+					Image:   new("mcr.microsoft.com/azuredocs/aci-helloworld"),
+					Command: []*string{new("node"), new("server.js")},
 					EnvironmentVariables: []*armcontainerinstance.EnvironmentVariable{
-						{Name: to.Ptr("PLAIN"), Value: to.Ptr("seen")},
-						{Name: to.Ptr("SECRET"), SecureValue: to.Ptr("hidden-value")},
+						{Name: new("PLAIN"), Value: new("seen")},
+						{Name: new("SECRET"), SecureValue: new("hidden-value")},
 					},
 					Ports: []*armcontainerinstance.ContainerPort{{Port: to.Ptr[int32](80)}},
 					Resources: &armcontainerinstance.ResourceRequirements{
-						Requests: &armcontainerinstance.ResourceRequests{CPU: to.Ptr(1.0), MemoryInGB: to.Ptr(1.5)},
+						Requests: &armcontainerinstance.ResourceRequests{CPU: new(1.0), MemoryInGB: new(1.5)},
 					},
 				},
 			}},
@@ -139,7 +139,7 @@ var _ = Describe("hosts", func() {
 	It("refuses a host that is not Azure's", func() {
 		server, err := NewServer(DefaultConfig())
 		Expect(err).NotTo(HaveOccurred())
-		request, err := http.NewRequest(http.MethodGet, "https://example.com/", nil)
+		request, err := http.NewRequest(http.MethodGet, "https://example.com/", http.NoBody)
 		Expect(err).NotTo(HaveOccurred())
 		response, err := server.Transport().Do(request)
 		Expect(err).NotTo(HaveOccurred())

@@ -150,7 +150,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return fail(err)
 	}
-	defer response.Body.Close() //nolint:errcheck // the answer has been read
+	defer response.Body.Close()
 	if response.StatusCode >= http.StatusBadRequest {
 		var problem errorBody
 		if err := json.NewDecoder(response.Body).Decode(&problem); err != nil || problem.Error == "" {

@@ -29,13 +29,13 @@ func (m *ManagedCluster) view() *armcontainerservice.ManagedCluster {
 		return &text
 	}
 	pool := &armcontainerservice.ManagedClusterAgentPoolProfile{
-		Name: to.Ptr("nodepool1"), Count: to.Ptr[int32](1), VnetSubnetID: optional(m.SubnetID),
+		Name: new("nodepool1"), Count: to.Ptr[int32](1), VnetSubnetID: optional(m.SubnetID),
 		Mode: to.Ptr(armcontainerservice.AgentPoolModeSystem), OSType: to.Ptr(armcontainerservice.OSTypeLinux),
 	}
 	view := &armcontainerservice.ManagedCluster{
-		ID: to.Ptr("/subscriptions/" + m.SubscriptionID + "/resourceGroups/" + m.ResourceGroup +
+		ID: new("/subscriptions/" + m.SubscriptionID + "/resourceGroups/" + m.ResourceGroup +
 			"/providers/" + clusterNamespace + "/managedClusters/" + m.Name),
-		Name: to.Ptr(m.Name), Type: to.Ptr(clusterNamespace + "/managedClusters"), Location: to.Ptr(m.Location),
+		Name: new(m.Name), Type: new(clusterNamespace + "/managedClusters"), Location: new(m.Location),
 		Identity: &armcontainerservice.ManagedClusterIdentity{Type: to.Ptr(armcontainerservice.ResourceIdentityTypeSystemAssigned)},
 		Properties: &armcontainerservice.ManagedClusterProperties{
 			AgentPoolProfiles: []*armcontainerservice.ManagedClusterAgentPoolProfile{pool},
@@ -43,16 +43,16 @@ func (m *ManagedCluster) view() *armcontainerservice.ManagedCluster {
 			NetworkProfile: &armcontainerservice.NetworkProfile{
 				PodCidr: optional(m.PodCIDR), ServiceCidr: optional(m.ServiceCIDR), DNSServiceIP: optional(m.DNSServiceIP),
 			},
-			NodeResourceGroup: to.Ptr(m.NodeResourceGroup),
+			NodeResourceGroup: new(m.NodeResourceGroup),
 			PowerState: &armcontainerservice.PowerState{
-				Code: to.Ptr(armcontainerservice.Code(cmp.Or(m.PowerState, string(armcontainerservice.CodeRunning)))),
+				Code: new(armcontainerservice.Code(cmp.Or(m.PowerState, string(armcontainerservice.CodeRunning)))),
 			},
-			ProvisioningState: to.Ptr(cmp.Or(m.ProvisioningState, "Succeeded")),
+			ProvisioningState: new(cmp.Or(m.ProvisioningState, "Succeeded")),
 		},
 	}
 	if m.IdentityClientID != "" {
 		view.Properties.IdentityProfile = map[string]*armcontainerservice.UserAssignedIdentity{
-			"kubeletidentity": {ClientID: to.Ptr(m.IdentityClientID)},
+			"kubeletidentity": {ClientID: new(m.IdentityClientID)},
 		}
 	}
 	return view

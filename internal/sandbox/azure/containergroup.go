@@ -85,13 +85,13 @@ func (g *containerGroup) transitioning(now time.Time, t Timing) bool {
 // summary is the group as a list has it: without an instance view.
 func (g *containerGroup) summary(now time.Time, t Timing) *armcontainerinstance.ContainerGroup {
 	shown := withoutSecrets(g.written)
-	shown.ID = to.Ptr(g.id())
+	shown.ID = new(g.id())
 	provisioning, _ := g.states(now, t)
 	shown.Properties.ProvisioningState = &provisioning
 	if shown.Properties.IPAddress != nil && provisioning == "Succeeded" && g.ip != "" {
-		shown.Properties.IPAddress.IP = to.Ptr(g.ip)
+		shown.Properties.IPAddress.IP = new(g.ip)
 		if label := shown.Properties.IPAddress.DNSNameLabel; label != nil {
-			shown.Properties.IPAddress.Fqdn = to.Ptr(*label + "." + g.location() + ".azurecontainer.io")
+			shown.Properties.IPAddress.Fqdn = new(*label + "." + g.location() + ".azurecontainer.io")
 		}
 	}
 	return &shown
@@ -126,12 +126,12 @@ func (g *containerGroup) containerView(image string, t Timing) *armcontainerinst
 	event := func(name, format string, at time.Time) *armcontainerinstance.Event {
 		return &armcontainerinstance.Event{
 			Count: to.Ptr[int32](1), FirstTimestamp: &at, LastTimestamp: &at,
-			Name: &name, Message: to.Ptr(fmt.Sprintf(format, image)), Type: to.Ptr("Normal"),
+			Name: &name, Message: new(fmt.Sprintf(format, image)), Type: new("Normal"),
 		}
 	}
 	view := &armcontainerinstance.ContainerPropertiesInstanceView{
 		RestartCount: to.Ptr[int32](0),
-		CurrentState: &armcontainerinstance.ContainerState{State: to.Ptr("Running"), StartTime: &running, DetailStatus: to.Ptr("")},
+		CurrentState: &armcontainerinstance.ContainerState{State: new("Running"), StartTime: &running, DetailStatus: new("")},
 		Events: []*armcontainerinstance.Event{
 			event("Pulling", "pulling image %q", g.startedAt.Add(t.ContainerGroupPending)),
 			event("Pulled", "Successfully pulled image %q", running),
@@ -146,7 +146,7 @@ func (g *containerGroup) containerView(image string, t Timing) *armcontainerinst
 
 func terminated(from, until time.Time, detail string) *armcontainerinstance.ContainerState {
 	return &armcontainerinstance.ContainerState{
-		State: to.Ptr("Terminated"), StartTime: &from, FinishTime: &until, ExitCode: to.Ptr[int32](0), DetailStatus: &detail,
+		State: new("Terminated"), StartTime: &from, FinishTime: &until, ExitCode: to.Ptr[int32](0), DetailStatus: &detail,
 	}
 }
 
@@ -192,11 +192,11 @@ func hideValues(variables []*armcontainerinstance.EnvironmentVariable) {
 func clone(group armcontainerinstance.ContainerGroup) armcontainerinstance.ContainerGroup {
 	data, err := json.Marshal(group)
 	if err != nil {
-		panic(fmt.Sprintf("marshal a container group that was unmarshalled: %v", err))
+		panic(fmt.Sprintf("marshal a container group that was unmarshalled: %v", err)) //nolint:forbidigo // The group came from JSON: only a defect of the SDK gets here.
 	}
 	var copied armcontainerinstance.ContainerGroup
 	if err := json.Unmarshal(data, &copied); err != nil {
-		panic(fmt.Sprintf("unmarshal a container group that was marshalled: %v", err))
+		panic(fmt.Sprintf("unmarshal a container group that was marshalled: %v", err)) //nolint:forbidigo // As above.
 	}
 	return copied
 }
@@ -204,9 +204,9 @@ func clone(group armcontainerinstance.ContainerGroup) armcontainerinstance.Conta
 // complete fills in what Azure decides where the client does not, and takes out what only Azure may say.
 func complete(group *armcontainerinstance.ContainerGroup, name string) {
 	group.Name = &name
-	group.Type = to.Ptr(containerGroupDelegation)
+	group.Type = new(containerGroupDelegation)
 	group.ID = nil
-	group.Location = to.Ptr(normalizeLocation(*group.Location))
+	group.Location = new(normalizeLocation(*group.Location))
 	p := group.Properties
 	p.ProvisioningState, p.InstanceView = nil, nil
 	if p.SKU == nil {

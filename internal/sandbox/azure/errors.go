@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -30,9 +31,7 @@ func newError(status int, code, format string, args ...any) *apiError {
 }
 
 func (e *apiError) write(w http.ResponseWriter) {
-	for name, values := range e.header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), e.header)
 	w.Header().Set("X-Ms-Error-Code", e.code)
 	writeJSON(w, e.status, map[string]any{"error": map[string]string{"code": e.code, "message": e.message}})
 }

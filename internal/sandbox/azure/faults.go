@@ -180,7 +180,7 @@ var faultDefaults = map[int]apiError{
 // answerFault writes a fault's answer: raw, or by write in the form of the endpoint that was asked.
 func (s *Server) answerFault(w http.ResponseWriter, f *Fault, write func(*apiError)) {
 	if f.Drop {
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) //nolint:forbidigo // It is how a handler drops its connection.
 	}
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(max(1, f.RetryAfter.Round(time.Second)/time.Second))))

@@ -35,8 +35,8 @@ func (c *call) listCapabilities(string, *armcontainerinstance.LocationClientList
 	list := armcontainerinstance.CapabilitiesListResult{Value: []*armcontainerinstance.Capabilities{}}
 	for _, osType := range location.OSTypes {
 		list.Value = append(list.Value, &armcontainerinstance.Capabilities{
-			ResourceType: to.Ptr("containerGroups"), OSType: to.Ptr(osType), Location: to.Ptr(location.DisplayName),
-			IPAddressType: to.Ptr("Public"), Gpu: to.Ptr("None"),
+			ResourceType: new("containerGroups"), OSType: new(osType), Location: new(location.DisplayName),
+			IPAddressType: new("Public"), Gpu: new("None"),
 			Capabilities: &armcontainerinstance.CapabilitiesCapabilities{
 				MaxCPU: to.Ptr[float32](maxCPU), MaxMemoryInGB: to.Ptr[float32](maxMemoryInGB), MaxGpuCount: to.Ptr[float32](0),
 			},
@@ -58,9 +58,9 @@ func (c *call) listUsages(string, *armcontainerinstance.LocationClientListUsageO
 			limit = unlimitedQuotaInUsage
 		}
 		return &armcontainerinstance.Usage{
-			ID:   to.Ptr("/subscriptions/" + c.subscription.id + "/providers/" + containerNamespace + "/locations/" + location + "/usages/" + name),
+			ID:   new("/subscriptions/" + c.subscription.id + "/providers/" + containerNamespace + "/locations/" + location + "/usages/" + name),
 			Name: &armcontainerinstance.UsageName{Value: &name, LocalizedValue: &localized},
-			Unit: to.Ptr("Count"), CurrentValue: &current, Limit: &limit,
+			Unit: new("Count"), CurrentValue: &current, Limit: &limit,
 		}
 	}
 	list := armcontainerinstance.UsageListResult{Value: []*armcontainerinstance.Usage{

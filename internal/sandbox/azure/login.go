@@ -9,21 +9,20 @@ import (
 	"strings"
 )
 
-// loginHandler serves Microsoft Entra ID as far as a client credential needs it.
-func (s *Server) loginHandler() http.Handler {
+// loginHandler serves Microsoft Entra ID of a cloud, as far as a client credential needs it.
+func (s *Server) loginHandler(cloud Cloud) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /common/discovery/instance", s.login("InstanceDiscovery", s.discoverInstance))
-	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.login("OpenIDConfiguration", s.openIDConfiguration))
-	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.login("Token", s.token))
+	mux.HandleFunc("GET /common/discovery/instance", s.login(cloud, "InstanceDiscovery", s.discoverInstance))
+	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.login(cloud, "OpenIDConfiguration", s.openIDConfiguration))
+	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.login(cloud, "Token", s.token))
 	return mux
 }
 
 type loginFunc func(r *http.Request, cloud Cloud) (any, *loginError)
 
 // login counts and disturbs a login request, and writes its answer.
-func (s *Server) login(operation string, serve loginFunc) http.HandlerFunc {
+func (s *Server) login(cloud Cloud, operation string, serve loginFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		cloud := r.Context().Value(cloudKey{}).(Cloud)
 		fail := func(err *loginError) { err.write(w, r, s.clock.Now(), clouds[cloud].login[0]) }
 		d := s.disturb(operation, "")
 		if !s.wait(r.Context(), d.delay) {

@@ -72,7 +72,7 @@ var _ = Describe("login", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(token(ctx, identity("99999999-9999-9999-9999-999999999999"))).To(beLoginError(http.StatusBadRequest, "Identity not found"))
 
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://169.254.169.254/metadata/identity/oauth2/token?resource=x", nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://169.254.169.254/metadata/identity/oauth2/token?resource=x", http.NoBody)
 		Expect(err).NotTo(HaveOccurred())
 		response, err := r.Transport().Do(request)
 		Expect(err).NotTo(HaveOccurred())

@@ -49,7 +49,7 @@ func (n *VirtualNetwork) id() string {
 
 func (n *VirtualNetwork) view() *armnetwork.VirtualNetwork {
 	view := &armnetwork.VirtualNetwork{
-		ID: to.Ptr(n.id()), Name: to.Ptr(n.Name), Type: to.Ptr(networkNamespace + "/virtualNetworks"), Location: to.Ptr(n.Location),
+		ID: new(n.id()), Name: new(n.Name), Type: new(networkNamespace + "/virtualNetworks"), Location: new(n.Location),
 		Properties: &armnetwork.VirtualNetworkPropertiesFormat{
 			AddressSpace:      &armnetwork.AddressSpace{AddressPrefixes: to.SliceOfPtrs(n.AddressPrefixes...)},
 			ProvisioningState: to.Ptr(armnetwork.ProvisioningStateSucceeded),
@@ -63,25 +63,25 @@ func (n *VirtualNetwork) view() *armnetwork.VirtualNetwork {
 
 func (n *VirtualNetwork) subnetView(s Subnet) *armnetwork.Subnet {
 	view := &armnetwork.Subnet{
-		ID: to.Ptr(n.id() + "/subnets/" + s.Name), Name: to.Ptr(s.Name), Type: to.Ptr(networkNamespace + "/virtualNetworks/subnets"),
+		ID: new(n.id() + "/subnets/" + s.Name), Name: new(s.Name), Type: new(networkNamespace + "/virtualNetworks/subnets"),
 		Properties: &armnetwork.SubnetPropertiesFormat{
-			AddressPrefix:     to.Ptr(s.AddressPrefix),
+			AddressPrefix:     new(s.AddressPrefix),
 			ProvisioningState: to.Ptr(armnetwork.ProvisioningStateSucceeded),
 			Delegations:       []*armnetwork.Delegation{},
 		},
 	}
 	if s.DelegatedTo != "" {
 		view.Properties.Delegations = append(view.Properties.Delegations, &armnetwork.Delegation{
-			ID: to.Ptr(*view.ID + "/delegations/delegation"), Name: to.Ptr("delegation"),
+			ID: new(*view.ID + "/delegations/delegation"), Name: new("delegation"),
 			Properties: &armnetwork.ServiceDelegationPropertiesFormat{
-				ServiceName:       to.Ptr(s.DelegatedTo),
-				Actions:           []*string{to.Ptr(networkNamespace + "/virtualNetworks/subnets/action")},
+				ServiceName:       new(s.DelegatedTo),
+				Actions:           []*string{new(networkNamespace + "/virtualNetworks/subnets/action")},
 				ProvisioningState: to.Ptr(armnetwork.ProvisioningStateSucceeded),
 			},
 		})
 	}
 	if s.RouteTableID != "" {
-		view.Properties.RouteTable = &armnetwork.RouteTable{ID: to.Ptr(s.RouteTableID)}
+		view.Properties.RouteTable = &armnetwork.RouteTable{ID: new(s.RouteTableID)}
 	}
 	return view
 }

@@ -150,7 +150,7 @@ func (c *call) answer(w http.ResponseWriter) {
 		c.writeError(w, err)
 		return
 	}
-	defer response.Body.Close() //nolint:errcheck // what the fakes return is in memory
+	defer response.Body.Close()
 	maps.Copy(w.Header(), response.Header)
 	maps.Copy(w.Header(), c.header)
 	w.Header().Del("Fake-Poller-Status")

@@ -28,7 +28,7 @@ func (c *call) resourceGroups() doer {
 	})
 }
 
-var resourceGroupName = regexp.MustCompile(`^[-\w._()]{0,89}[-\w_()]$`)
+var resourceGroupName = regexp.MustCompile(`^[-\w.()]{0,89}[-\w()]$`)
 
 func (c *call) resourceGroup() (*resourceGroup, *apiError) {
 	if group := c.subscription.resourceGroups[strings.ToLower(c.names["resourceGroup"])]; group != nil {
@@ -43,18 +43,18 @@ func (g *resourceGroup) view() armresources.ResourceGroup {
 		state = "Deleting"
 	}
 	view := armresources.ResourceGroup{
-		ID:         to.Ptr("/subscriptions/" + g.SubscriptionID + "/resourceGroups/" + g.Name),
-		Name:       to.Ptr(g.Name),
-		Type:       to.Ptr("Microsoft.Resources/resourceGroups"),
-		Location:   to.Ptr(g.Location),
+		ID:         new("/subscriptions/" + g.SubscriptionID + "/resourceGroups/" + g.Name),
+		Name:       new(g.Name),
+		Type:       new("Microsoft.Resources/resourceGroups"),
+		Location:   new(g.Location),
 		Properties: &armresources.ResourceGroupProperties{ProvisioningState: &state},
 		Tags:       map[string]*string{},
 	}
 	if g.ManagedBy != "" {
-		view.ManagedBy = to.Ptr(g.ManagedBy)
+		view.ManagedBy = new(g.ManagedBy)
 	}
 	for key, value := range g.Tags {
-		view.Tags[key] = to.Ptr(value)
+		view.Tags[key] = new(value)
 	}
 	return view
 }
@@ -159,7 +159,7 @@ func (c *call) listResourceGroups(*armresources.ResourceGroupsClientListOptions)
 	groups, next := page(c, sorted(c.subscription.resourceGroups), func(g *resourceGroup) string { return strings.ToLower(g.Name) })
 	list := armresources.ResourceGroupListResult{NextLink: next, Value: []*armresources.ResourceGroup{}}
 	for _, g := range groups {
-		list.Value = append(list.Value, to.Ptr(g.view()))
+		list.Value = append(list.Value, new(g.view()))
 	}
 	resp.AddPage(http.StatusOK, armresources.ResourceGroupsClientListResponse{ResourceGroupListResult: list}, nil)
 	return resp
@@ -201,19 +201,19 @@ var resourceTypes = map[string][]string{
 
 func (c *call) providerView(namespace string, now time.Time) *armresources.Provider {
 	provider := &armresources.Provider{
-		ID:                to.Ptr("/subscriptions/" + c.subscription.id + "/providers/" + namespace),
-		Namespace:         to.Ptr(namespace),
-		RegistrationState: to.Ptr(c.subscription.registration(namespace, now)),
+		ID:                new("/subscriptions/" + c.subscription.id + "/providers/" + namespace),
+		Namespace:         new(namespace),
+		RegistrationState: new(c.subscription.registration(namespace, now)),
 	}
 	for _, name := range resourceTypes[namespace] {
 		resourceType := &armresources.ProviderResourceType{
-			ResourceType: to.Ptr(name),
-			APIVersions:  []*string{to.Ptr("2023-05-01"), to.Ptr("2022-10-01-preview")},
+			ResourceType: new(name),
+			APIVersions:  []*string{new("2023-05-01"), new("2022-10-01-preview")},
 			Locations:    []*string{},
 		}
 		for _, l := range c.world.locations {
 			if len(l.OSTypes) > 0 || namespace != containerNamespace {
-				resourceType.Locations = append(resourceType.Locations, to.Ptr(l.DisplayName))
+				resourceType.Locations = append(resourceType.Locations, new(l.DisplayName))
 			}
 		}
 		provider.ResourceTypes = append(provider.ResourceTypes, resourceType)

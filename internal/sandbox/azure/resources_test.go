@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerinstance/armcontainerinstance/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerservice/armcontainerservice/v6"
@@ -36,11 +35,11 @@ var _ = Describe("resource groups", func() {
 			Expect(exists.Success).To(Equal(want), name)
 		}
 
-		_, err = client.CreateOrUpdate(ctx, "New_(1)", armresources.ResourceGroup{Location: to.Ptr("West US")}, nil)
+		_, err = client.CreateOrUpdate(ctx, "New_(1)", armresources.ResourceGroup{Location: new("West US")}, nil)
 		Expect(err).NotTo(HaveOccurred())
-		_, err = client.CreateOrUpdate(ctx, "new_(1)", armresources.ResourceGroup{Location: to.Ptr("eastus")}, nil)
+		_, err = client.CreateOrUpdate(ctx, "new_(1)", armresources.ResourceGroup{Location: new("eastus")}, nil)
 		Expect(err).To(beAzureError(http.StatusConflict, "InvalidResourceGroupLocation"))
-		_, err = client.CreateOrUpdate(ctx, "bad.", armresources.ResourceGroup{Location: to.Ptr("eastus")}, nil)
+		_, err = client.CreateOrUpdate(ctx, "bad.", armresources.ResourceGroup{Location: new("eastus")}, nil)
 		Expect(err).To(beAzureError(http.StatusBadRequest, "InvalidResourceGroupName"))
 
 		Expect(r.create(ctx, "default-web")).To(Succeed())
@@ -142,7 +141,7 @@ var _ = Describe("networks", func() {
 			return err
 		}
 		free.Properties.Delegations = append(free.Properties.Delegations, &armnetwork.Delegation{
-			Name: to.Ptr("aci"), Properties: &armnetwork.ServiceDelegationPropertiesFormat{ServiceName: to.Ptr(containerGroupDelegation)},
+			Name: new("aci"), Properties: &armnetwork.ServiceDelegationPropertiesFormat{ServiceName: new(containerGroupDelegation)},
 		})
 		Expect(put("free", free.Subnet)).To(Succeed())
 		of := func(prefix string) armnetwork.Subnet {

@@ -53,11 +53,14 @@ func NewServer(config Config, options ...Option) (*Server, error) {
 
 // Handler serves login and Resource Manager of every cloud, told apart by the Host header. TLS is its caller's business.
 func (s *Server) Handler() http.Handler {
-	login := s.loginHandler()
+	logins := make(map[Cloud]http.Handler, len(clouds))
+	for cloud := range clouds {
+		logins[cloud] = s.loginHandler(cloud)
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := hostname(r)
 		if cloud, ok := cloudOfHost(host, func(e endpoints) []string { return e.login }); ok {
-			login.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), cloudKey{}, cloud)))
+			logins[cloud].ServeHTTP(w, r)
 			return
 		}
 		if cloud, ok := cloudOfHost(host, func(e endpoints) []string { return e.resourceManager }); ok {
@@ -67,8 +70,6 @@ func (s *Server) Handler() http.Handler {
 		http.Error(w, fmt.Sprintf("host %q is not one of %s", host, strings.Join(Hosts(), ", ")), http.StatusMisdirectedRequest)
 	})
 }
-
-type cloudKey struct{}
 
 func hostname(r *http.Request) string {
 	if host, _, err := net.SplitHostPort(r.Host); err == nil {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerinstance/armcontainerinstance/v2"
 )
 
@@ -79,12 +78,12 @@ func (s *Server) PutContainerGroup(c ContainerGroup) error {
 	}
 	osType := armcontainerinstance.OperatingSystemTypes(cmp.Or(c.OSType, string(armcontainerinstance.OperatingSystemTypesLinux)))
 	group := armcontainerinstance.ContainerGroup{
-		Location:   to.Ptr(cmp.Or(c.Location, rg.Location)),
+		Location:   new(cmp.Or(c.Location, rg.Location)),
 		Tags:       map[string]*string{},
 		Properties: &armcontainerinstance.ContainerGroupPropertiesProperties{OSType: &osType},
 	}
 	for key, value := range c.Tags {
-		group.Tags[key] = to.Ptr(value)
+		group.Tags[key] = new(value)
 	}
 	images := c.Images
 	if len(images) == 0 {
@@ -92,11 +91,11 @@ func (s *Server) PutContainerGroup(c ContainerGroup) error {
 	}
 	for i, image := range images {
 		group.Properties.Containers = append(group.Properties.Containers, &armcontainerinstance.Container{
-			Name: to.Ptr(fmt.Sprintf("container-%d", i)),
+			Name: new(fmt.Sprintf("container-%d", i)),
 			Properties: &armcontainerinstance.ContainerProperties{
-				Image: to.Ptr(image),
+				Image: new(image),
 				Resources: &armcontainerinstance.ResourceRequirements{
-					Requests: &armcontainerinstance.ResourceRequests{CPU: to.Ptr(1.0), MemoryInGB: to.Ptr(1.5)},
+					Requests: &armcontainerinstance.ResourceRequests{CPU: new(1.0), MemoryInGB: new(1.5)},
 				},
 			},
 		})

@@ -49,7 +49,7 @@ func roundTrip(handler http.Handler, r *http.Request) (response *http.Response, 
 		case http.ErrAbortHandler:
 			response, err = nil, io.ErrUnexpectedEOF
 		default:
-			panic(recovered)
+			panic(recovered) //nolint:forbidigo // It is passed on, not begun here.
 		}
 	}()
 	answer := &answer{header: http.Header{}, status: http.StatusOK}

@@ -53,7 +53,7 @@ type Set map[string]string
 func (s Set) Path(name string) string {
 	path, ok := s[name]
 	if !ok {
-		panic("binaries: the set has no program " + name)
+		panic("binaries: the set has no program " + name) //nolint:forbidigo // The names are constants: a wrong one is a defect of the caller.
 	}
 	return path
 }

@@ -177,8 +177,10 @@ func ImportImages(ctx context.Context, layout Layout, programs binaries.Set, spe
 	if err != nil {
 		return err
 	}
-	archive.Close()
 	defer os.Remove(archive.Name())
+	if err := archive.Close(); err != nil {
+		return err
+	}
 	if err := images.Write(archive.Name(), specs...); err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -175,8 +176,8 @@ func (c *ControlPlane) Logs() map[string]string {
 // Stop ends every process, the API server's clients first, and removes the data, the
 // certificates and the logs.
 func (c *ControlPlane) Stop() error {
-	for i := len(c.processes) - 1; i >= 0; i-- {
-		c.processes[i].Stop(stopGrace)
+	for _, p := range slices.Backward(c.processes) {
+		p.Stop(stopGrace)
 	}
 	c.processes = nil
 	problems := []error{os.RemoveAll(c.options.Logs)}
@@ -231,9 +232,9 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{certificate}}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 5 * time.Second}
-	last := errors.New("it was not asked")
 	for {
-		if last = ask(ctx, client, c.endpoint+"/readyz"); last == nil {
+		last := ask(ctx, client, c.endpoint+"/readyz")
+		if last == nil {
 			return nil
 		}
 		for _, p := range c.processes {
@@ -250,7 +251,7 @@ func (c *ControlPlane) waitReady(ctx context.Context) error {
 }
 
 func ask(ctx context.Context, client *http.Client, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -272,13 +273,19 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 // freePorts asks the kernel for ports that no one listens on; all are held until the last
 // is found, so they differ.
 func freePorts(address netip.Addr, count int) ([]uint16, error) {
-	var ports []uint16
+	ports := make([]uint16, 0, count)
+	held := make([]net.Listener, 0, count)
+	defer func() {
+		for _, listener := range held {
+			listener.Close()
+		}
+	}()
 	for range count {
 		listener, err := net.Listen("tcp", net.JoinHostPort(address.String(), "0"))
 		if err != nil {
 			return nil, fmt.Errorf("finding a free port: %w", err)
 		}
-		defer listener.Close()
+		held = append(held, listener)
 		_, text, err := net.SplitHostPort(listener.Addr().String())
 		if err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ package images_test
 
 import (
 	"archive/tar"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func contents(t *testing.T, layer io.ReadCloser) map[string]string {
 	files := map[string]string{}
 	for archive := tar.NewReader(layer); ; {
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return files
 		}
 		g.Expect(err).NotTo(HaveOccurred())

@@ -163,10 +163,10 @@ func Disconnect(block Block) error {
 		if err == nil {
 			err = netlink.LinkDel(link)
 		}
-		if err != nil && !isGone(err) && time.Now().After(deadline) {
-			return fmt.Errorf("removing the link %s: %w", block.Link(), err)
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("the link %s is still there after %s", block.Link(), linkGoneTimeout), err)
 		}
-		time.Sleep(linkGoneInterval)
+		time.Sleep(linkGoneInterval) //nolint:forbidigo // The deadline bounds it, and a lost notice of the kernel doesn't matter.
 	}
 }
 

@@ -97,16 +97,20 @@ test: test-unit test-sandbox test-controllers test-e2e ## Run all tests. RACE=1 
 test-unit: ## Run the tests that need nothing but Go.
 	@packages=$$(go list ./... | grep -vE '$(CLUSTER_PACKAGES)'); go test $(if $(RACE),-race) $$packages
 
+.PHONY: programs
+programs: bin/sandbox need-root ## Build the sandbox's programs, if they are not in the cache yet.
+	@$(AS_ROOT) bin/sandbox build
+
 .PHONY: test-sandbox
-test-sandbox: $(GINKGO) bin/sandbox need-root ## Run the sandbox's own tests. FOCUS=regexp picks some, here and below.
+test-sandbox: $(GINKGO) programs ## Run the sandbox's own tests. FOCUS=regexp picks some, here and below.
 	@$(CLUSTER_TEST) ./internal/sandbox
 
 .PHONY: test-controllers
-test-controllers: $(GINKGO) bin/sandbox need-root ## Run the tests of the API and the controllers on a real API server.
+test-controllers: $(GINKGO) programs ## Run the tests of the API and the controllers on a real API server.
 	@$(CLUSTER_TEST) ./controllers $(addprefix ./,$(wildcard test/api))
 
 .PHONY: test-e2e
-test-e2e: $(GINKGO) bin/sandbox need-root ## Run the user stories in a sandbox.
+test-e2e: $(GINKGO) programs ## Run the user stories in a sandbox.
 	@$(CLUSTER_TEST) --fail-on-empty ./test/e2e
 
 .PHONY: need-root

@@ -111,9 +111,9 @@ func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKub
 	return nil
 }
 
-// access asks only with a secret, and only for what is wanted.
+// access asks only with a secret.
 func (r *Reconciler) access(resolved resolve.Resolved) discover.Access {
-	if len(resolved.Nodes) == 0 || resolved.Target.ClientSecret == "" {
+	if resolved.Target.ClientSecret == "" {
 		return discover.Access{}
 	}
 	return r.Discoverer.Access(resolved.Connector, resolved.Target)

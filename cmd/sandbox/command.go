@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox"
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/cluster"
 )
 
@@ -33,7 +34,7 @@ apart by --name. It needs Linux and root.`,
 	name := root.PersistentFlags().String("name", sandbox.DefaultName, "name of the sandbox")
 	open := func() (sandbox.Sandbox, error) { return sandbox.Open(*name) }
 	root.AddCommand(
-		upCommand(open), downCommand(open), statusCommand(open), kubeconfigCommand(open),
+		buildCommand(), upCommand(open), downCommand(open), statusCommand(open), kubeconfigCommand(open),
 		loadCommand(open), logsCommand(open), azureCommand(open), demoCommand(), insideCommand(),
 	)
 	return root
@@ -52,6 +53,20 @@ func (o opener) running() (sandbox.Sandbox, error) {
 
 // self is the command line of Inside: this very program, also when its file is gone by then.
 var self = []string{"/proc/self/exe", "inside"}
+
+func buildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "build",
+		Short: "Build the sandbox's programs, if they are not there yet",
+		Long: `Builds the programs that a sandbox runs from their Go modules, if they are not in the cache yet, and
+says how far it is. It needs no root. up does the same first.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := binaries.Build(cmd.Context(), binaries.Options{Progress: progress(cmd.ErrOrStderr(), time.Now())})
+			return err
+		},
+	}
+}
 
 func upCommand(open opener) *cobra.Command {
 	return &cobra.Command{

@@ -10,8 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -61,7 +61,7 @@ func Run(ctx context.Context, options Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { err = errors.Join(err, unlock()) }()
 	if d.root, err = binaries.FindRoot(); err != nil {
 		return err
 	}
@@ -80,21 +80,17 @@ func Run(ctx context.Context, options Options) (err error) {
 	return nil
 }
 
-// lock keeps a second demo of the same name from taking this one's sandbox down.
-func (d *demo) lock() (unlock func(), err error) {
-	path := filepath.Join(os.TempDir(), "connector-sandbox-"+d.Sandbox.Name()+".lock")
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+// lock keeps a second demo of the same name from taking this one's sandbox down. A socket without a file
+// goes with its process, however that ends.
+func (d *demo) lock() (unlock func() error, err error) {
+	listener, err := net.Listen("unix", "@connector-sandbox-demo-"+d.Sandbox.Name())
+	if errors.Is(err, unix.EADDRINUSE) {
+		return nil, fmt.Errorf("another demo named %q is running: wait for its end, or choose another --name", d.Sandbox.Name())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the demo: %w", err)
 	}
-	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		file.Close()
-		return nil, fmt.Errorf("another demo named %q is running: wait for its end, or choose another --name", d.Sandbox.Name())
-	}
-	return func() {
-		os.Remove(path)
-		file.Close()
-	}, nil
+	return listener.Close, nil
 }
 
 type step struct {

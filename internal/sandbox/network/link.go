@@ -155,16 +155,17 @@ func overlaps(destination *net.IPNet, block Block) bool {
 // Disconnect returns once the host's end of the link is gone; one that outlived its
 // namespace is removed.
 func Disconnect(block Block) error {
+	var last error
 	for deadline := time.Now().Add(linkGoneTimeout); ; {
 		link, err := netlink.LinkByName(block.Link())
 		if isGone(err) {
 			return nil
 		}
-		if err == nil {
-			err = netlink.LinkDel(link)
-		}
 		if time.Now().After(deadline) {
-			return errors.Join(fmt.Errorf("the link %s is still there after %s", block.Link(), linkGoneTimeout), err)
+			return errors.Join(fmt.Errorf("the link %s is still there after %s", block.Link(), linkGoneTimeout), last, err)
+		}
+		if err == nil {
+			last = netlink.LinkDel(link)
 		}
 		time.Sleep(linkGoneInterval) //nolint:forbidigo // The deadline bounds it, and a lost notice of the kernel doesn't matter.
 	}

@@ -9,10 +9,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
@@ -62,9 +62,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	resolved := resolve.Resolve(connector, facts, r.Defaults)
 	in := status.Input{Connector: connector, Resolved: resolved, Access: r.access(resolved)}
-	pass := pass{reconciler: r, input: &in}
+	snapshot, err := r.Observer.Observe(ctx, connector.Name)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	pass := pass{reconciler: r, input: &in, snapshot: snapshot}
 	pass.apply(ctx)
-	pass.observe(ctx)
 	pass.mend(ctx)
 	pass.retire(ctx)
 	if pass.gone() {
@@ -103,8 +106,10 @@ func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKub
 	if !controllerutil.ContainsFinalizer(connector, v1alpha1.Finalizer) {
 		return nil
 	}
-	release := applyv1alpha1.VirtualKubeletConnector(connector.Name).WithUID(connector.UID)
-	err := r.Client.Apply(ctx, release, apply.FieldOwner, client.ForceOwnership)
+	// Not by apply: the finalizer may belong to somebody else, too, such as who restored the connector.
+	released := connector.DeepCopy()
+	controllerutil.RemoveFinalizer(released, v1alpha1.Finalizer)
+	err := r.Client.Patch(ctx, released, client.MergeFromWithOptions(connector, client.MergeFromWithOptimisticLock{}), apply.FieldOwner)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("take the finalizer of VirtualKubeletConnector %s off: %w", connector.Name, err)
 	}
@@ -139,12 +144,37 @@ func (p *pass) lookAgain(after time.Duration) {
 // apply brings the desired nodes' objects into the cluster.
 func (p *pass) apply(ctx context.Context) {
 	for _, desired := range p.input.Resolved.Nodes {
-		node := status.Node{Desired: desired, Claim: discover.Claim{State: discover.ClaimPending}}
-		if p.input.Resolved.Missing == nil {
+		node := status.Node{
+			Desired: desired, Claim: discover.Claim{State: discover.ClaimPending}, Observed: p.snapshot[desired.Hash()],
+		}
+		switch former := p.former(&node); {
+		case p.input.Resolved.Missing != nil:
+		case former != "":
+			node.Blocked = &apply.PredecessorError{Node: former}
+		default:
 			p.applyNode(ctx, &node)
 		}
 		p.input.Nodes = append(p.input.Nodes, node)
 	}
+}
+
+// former returns the name of the node that a desired one is to replace, as long as that is not removed
+// and the desired one has not been started. Two at once would fight over the container groups of a
+// StatefulSet, which are named after its pods.
+func (p *pass) former(node *status.Node) string {
+	if node.Observed != nil && node.Observed.Deployment != nil {
+		return ""
+	}
+	for _, hash := range p.snapshot.Hashes() {
+		if p.snapshot[hash].OSType() == node.Desired.OSType && !p.desires(hash) {
+			return p.snapshot[hash].Name
+		}
+	}
+	return ""
+}
+
+func (p *pass) desires(hash string) bool {
+	return slices.ContainsFunc(p.input.Resolved.Nodes, func(n resolve.Node) bool { return n.Hash() == hash })
 }
 
 func (p *pass) applyNode(ctx context.Context, node *status.Node) {
@@ -166,6 +196,7 @@ func (p *pass) applyNode(ctx context.Context, node *status.Node) {
 	node.Wrote, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children)
 	if explains(err) {
 		node.Blocked = err
+		p.lookAgain(blockedInterval)
 		return
 	}
 	if err != nil {
@@ -173,8 +204,12 @@ func (p *pass) applyNode(ctx context.Context, node *status.Node) {
 	}
 }
 
-// explains reports whether an error of the apply stage belongs into the status: to try again does not
-// help, or a watch tells when it will.
+// blockedInterval is how soon it is tried again to apply what others keep from being applied: no watch
+// tells of their objects, policies and quotas.
+const blockedInterval = 30 * time.Second
+
+// explains reports whether an error of the apply stage belongs into the status: to try again at once does
+// not help.
 func explains(err error) bool {
 	var notOwned *apply.NotOwnedError
 	var predecessor *apply.PredecessorError
@@ -182,45 +217,26 @@ func explains(err error) bool {
 		apierrors.IsInvalid(err) || apierrors.IsForbidden(err) || apierrors.IsBadRequest(err)
 }
 
-func (p *pass) observe(ctx context.Context) {
-	snapshot, err := p.reconciler.Observer.Observe(ctx, p.input.Resolved.Connector)
-	if err != nil {
-		p.fail(err)
-		return
-	}
-	p.snapshot = snapshot
-	for i := range p.input.Nodes {
-		p.input.Nodes[i].Observed = snapshot[p.input.Nodes[i].Desired.Hash()]
-	}
-}
-
 func (p *pass) mend(ctx context.Context) {
 	for _, node := range p.input.Nodes {
 		p.reconciler.Retirer.Forget(node.Desired.Hash())
-		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Access, p.wasReady(node.Desired.Name)); err != nil {
+		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Access, p.hadNode(node.Desired.Name)); err != nil {
 			p.fail(err)
 		}
 	}
 }
 
-// wasReady reports whether the stored status says that a node is ready.
-func (p *pass) wasReady(name string) bool {
-	for _, node := range p.input.Connector.Status.Nodes {
-		if node.Name == name {
-			return meta.IsStatusConditionTrue(node.Conditions, v1alpha1.ConditionReady)
-		}
-	}
-	return false
+// hadNode reports whether the stored status tells of a Node: only those have a version.
+func (p *pass) hadNode(name string) bool {
+	return slices.ContainsFunc(p.input.Connector.Status.Nodes, func(n v1alpha1.NodeStatus) bool {
+		return n.Name == name && n.KubeletVersion != ""
+	})
 }
 
 // retire takes away what exists and is not desired.
 func (p *pass) retire(ctx context.Context) {
-	desired := map[string]bool{}
-	for _, node := range p.input.Nodes {
-		desired[node.Desired.Hash()] = true
-	}
 	for _, hash := range p.snapshot.Hashes() {
-		if desired[hash] {
+		if p.desires(hash) {
 			continue
 		}
 		progress, err := p.reconciler.Retirer.Retire(ctx, p.snapshot[hash], p.input.Resolved)
@@ -234,5 +250,5 @@ func (p *pass) retire(ctx context.Context) {
 
 // gone reports whether a deleted connector has left nothing.
 func (p *pass) gone() bool {
-	return !p.input.Connector.DeletionTimestamp.IsZero() && p.snapshot != nil && len(p.snapshot) == 0
+	return !p.input.Connector.DeletionTimestamp.IsZero() && len(p.snapshot) == 0
 }

@@ -80,6 +80,17 @@ var _ = Describe("A connector", func() {
 		Expect(after.ResourceVersion).To(Equal(foreign.ResourceVersion))
 	})
 
+	It("never takes over a Node that somebody else's virtual kubelet has made", func(ctx SpecContext) {
+		foreign := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: linuxNode, Labels: map[string]string{"type": "virtual-kubelet"}}}
+		Expect(k8s.Create(ctx, foreign)).To(Succeed())
+		createSecret(ctx, goodSecret())
+		Expect(k8s.Create(ctx, connector())).To(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(And(
+			beCondition(metav1.ConditionFalse, v1alpha1.ReasonNotOwned),
+			HaveField("Message", ContainSubstring("Node "+linuxNode))))
+		Expect(children(ctx)).To(BeEmpty())
+	})
+
 	It("gets back what somebody deletes or edits, and loses what somebody adds to the pod", func(ctx SpecContext) {
 		ready(ctx, connector(), linuxNode)
 		binding := &rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: linuxNode}}
@@ -214,6 +225,75 @@ var _ = Describe("Retiring", func() {
 		}).Should(Succeed())
 		standIn(ctx, linuxNode)
 		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+	})
+
+	It("starts the node of another location after the former one is gone", func(ctx SpecContext) {
+		ready(ctx, connector(), linuxNode)
+		plantGroup(ctx, "default-web", linuxNode, "00000000-0000-0000-0000-000000000001")
+		patchSpec(ctx, `{"spec":{"containerGroups":{"location":"westus"}}}`)
+		Eventually(condition(ctx, v1alpha1.ConditionLinuxNodeReady)).Should(
+			beCondition(metav1.ConditionFalse, v1alpha1.ReasonWaitingForRetirement))
+		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(HaveField("Message", ContainSubstring("default-web")))
+		Expect(children(ctx)).To(HaveEach(HaveSuffix(linuxNode)))
+
+		Expect(cloud.Client().DeleteContainerGroup(ctx, sandboxazure.DefaultSubscriptionID, "virtual-nodes", "default-web")).To(Succeed())
+		standIn(ctx, "virtual-kubelet-one-linux-westus")
+		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Expect(children(ctx)).To(HaveEach(HaveSuffix("virtual-kubelet-one-linux-westus")))
+	})
+
+	It("does not wait for a pod of the virtual kubelet that has failed", func(ctx SpecContext) {
+		ready(ctx, connector(), linuxNode)
+		var pods corev1.PodList
+		Expect(k8s.List(ctx, &pods, client.InNamespace(namespace))).To(Succeed())
+		Expect(pods.Items).To(HaveLen(1))
+		modifyStatus(ctx, &pods.Items[0], func() {
+			pods.Items[0].Status.Phase, pods.Items[0].Status.Reason = corev1.PodFailed, "Evicted"
+		})
+		standIn(ctx, linuxNode)
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(gone(ctx)).Should(BeTrue())
+		Expect(children(ctx)).To(BeEmpty())
+	})
+
+	It("lets a connector go whose finalizer came with a restored object", func(ctx SpecContext) {
+		restored := connector()
+		restored.Finalizers = []string{v1alpha1.Finalizer}
+		ready(ctx, restored, linuxNode)
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(gone(ctx)).Should(BeTrue())
+	})
+
+	It("does not wait for the container groups of DaemonSets' pods", func(ctx SpecContext) {
+		ready(ctx, connector(), linuxNode)
+		set := &appsv1.DaemonSet{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "agent"},
+			Spec: appsv1.DaemonSetSpec{
+				Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "agent"}},
+				Template: corev1.PodTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "agent"}},
+					Spec: corev1.PodSpec{
+						Containers:  []corev1.Container{{Name: "agent", Image: "example.com/agent"}},
+						Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+					},
+				},
+			},
+		}
+		Expect(k8s.Create(ctx, set)).To(Succeed())
+		DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(k8s.Delete(ctx, set))).To(Succeed()) })
+		var pods corev1.PodList
+		Eventually(func(g Gomega) {
+			g.Expect(k8s.List(ctx, &pods, client.InNamespace("default"), client.MatchingLabels{"app": "agent"})).To(Succeed())
+			g.Expect(pods.Items).To(HaveLen(1))
+		}).Should(Succeed())
+		// No scheduler runs here.
+		binding := &corev1.Binding{Target: corev1.ObjectReference{Kind: "Node", Name: linuxNode}}
+		Expect(k8s.SubResource("binding").Create(ctx, &pods.Items[0], binding)).To(Succeed())
+		plantGroup(ctx, "default-"+pods.Items[0].Name, linuxNode, string(pods.Items[0].UID))
+
+		Expect(k8s.Delete(ctx, connector())).To(Succeed())
+		Eventually(gone(ctx)).Should(BeTrue())
+		Expect(cloud.ContainerGroups()).To(BeEmpty())
 	})
 
 	It("evicts pods by their budgets, says which one blocks, and goes on when it does not any more", func(ctx SpecContext) {

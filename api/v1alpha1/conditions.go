@@ -121,7 +121,7 @@ const (
 const (
 	// ReasonDraining: pods are being evicted from the node.
 	ReasonDraining = "Draining"
-	// ReasonEvictionBlocked: a PodDisruptionBudget keeps a pod from being evicted.
+	// ReasonEvictionBlocked: a PodDisruptionBudget, or somebody else, keeps a pod from being evicted.
 	ReasonEvictionBlocked = "EvictionBlocked"
 	// ReasonContainerGroupsRemain: the pods are gone, and Azure still has container groups of the node.
 	ReasonContainerGroupsRemain = "ContainerGroupsRemain"

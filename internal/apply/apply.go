@@ -115,7 +115,8 @@ func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render
 			return false, err
 		}
 	}
-	if err := a.checkNode(ctx, node); err != nil {
+	started := all[len(all)-1].object.GetResourceVersion() != ""
+	if err := a.checkNode(ctx, node, started); err != nil {
 		return false, err
 	}
 	for _, c := range all {
@@ -144,13 +145,15 @@ func (a *Applier) read(ctx context.Context, node identity.Node, c child) error {
 	return checkOwner(node, c.kind, c.object)
 }
 
-func (a *Applier) checkNode(ctx context.Context, node identity.Node) error {
+// checkNode fails where the Node is somebody else's; before the first start of a virtual kubelet of ours,
+// every Node of the name is.
+func (a *Applier) checkNode(ctx context.Context, node identity.Node, started bool) error {
 	var live corev1.Node
 	err := a.Client.Get(ctx, client.ObjectKey{Name: node.Name}, &live)
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if live.Labels[identity.LabelConnector] == "" {
+	if started && live.Labels[identity.LabelConnector] == "" {
 		// The virtual kubelet has just made it, and it is not labelled yet.
 		return nil
 	}

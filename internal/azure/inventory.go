@@ -19,6 +19,7 @@ const (
 	refreshInterval = 5 * time.Minute
 	firstRetry      = 5 * time.Second
 	deleteSettle    = 2 * time.Second
+	deletePatience  = time.Minute
 	requestTimeout  = time.Minute
 	inFlight        = 8
 )
@@ -33,6 +34,10 @@ type Listing struct {
 	AskedAt time.Time
 	// GoodSince is when the first of an unbroken row of answers without a Problem came.
 	GoodSince time.Time
+}
+
+func (l Listing) has(name string) bool {
+	return slices.ContainsFunc(l.Groups, func(g ContainerGroup) bool { return g.Name == name })
 }
 
 // OfNode returns the container groups that carry a node's tag.
@@ -72,9 +77,9 @@ type entry struct {
 	timer   clock.Timer
 	due     time.Time // when timer fires; zero without one
 	running bool
-	// deleting are the container groups that Azure has been or is being asked to delete since the last
-	// listing; true are those that it has been asked for.
-	deleting map[string]bool
+	// deleting are the container groups that Azure has been asked to delete, with the time of it; zero
+	// for those that it is being asked for.
+	deleting map[string]time.Time
 }
 
 // NewInventory returns an Inventory that calls notify, from its own goroutines, with the name of a
@@ -142,7 +147,7 @@ func (i *Inventory) watched(key string, target Target, connector string) *entry 
 			target:   target,
 			watchers: map[string]bool{},
 			waiting:  map[string]struct{}{},
-			deleting: map[string]bool{},
+			deleting: map[string]time.Time{},
 		}
 		i.entries[key] = e
 		i.schedule(e, i.clock.Now())
@@ -168,8 +173,8 @@ func (i *Inventory) List(connector string, target Target, since time.Time) (List
 }
 
 // Delete asks Azure in the background to delete a container group, once guard, called right before,
-// has agreed. The connector is told of a new listing after it; until then, another Delete of the same
-// container group does nothing, because Azure lists it for as long as the deletion takes.
+// has agreed. The connector is told of a new listing after it. As long as Azure lists the container group,
+// which is as long as the deletion takes, another Delete of it does nothing for a minute.
 func (i *Inventory) Delete(connector string, target Target, group ContainerGroup, guard func(context.Context) (bool, error)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -177,7 +182,7 @@ func (i *Inventory) Delete(connector string, target Target, group ContainerGroup
 	if _, ok := e.deleting[group.Name]; ok || i.ctx == nil {
 		return
 	}
-	e.deleting[group.Name] = false
+	e.deleting[group.Name] = time.Time{}
 	go i.delete(i.ctx, e, connector, group, guard)
 }
 
@@ -215,7 +220,7 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, grou
 		return
 	}
 	e.refusals = 0
-	e.deleting[group.Name] = true
+	e.deleting[group.Name] = i.clock.Now()
 	e.waiting[connector] = struct{}{}
 	if e.listing.Problem == nil {
 		i.schedule(e, i.clock.Now().Add(deleteSettle))
@@ -312,7 +317,9 @@ func (i *Inventory) refresh(e *entry) {
 		e.listing.GoodSince = time.Time{}
 	} else {
 		e.failures = 0
-		maps.DeleteFunc(e.deleting, func(_ string, asked bool) bool { return asked })
+		maps.DeleteFunc(e.deleting, func(name string, asked time.Time) bool {
+			return !asked.IsZero() && (i.clock.Since(asked) > deletePatience || !e.listing.has(name))
+		})
 		if before.GoodSince.IsZero() {
 			e.listing.GoodSince = i.clock.Now()
 		}

@@ -26,9 +26,9 @@ type Mender struct {
 	Client client.Client
 }
 
-// Mend mends a desired node as far as it is needed. It is told whether the node was ready when it was
-// last looked at.
-func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *observe.Node, access discover.Access, wasReady bool) error {
+// Mend mends a desired node as far as it is needed. It is told whether there was a Node when it was last
+// looked at.
+func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *observe.Node, access discover.Access, hadNode bool) error {
 	if observed == nil {
 		return nil
 	}
@@ -42,7 +42,7 @@ func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *obser
 			}
 		}
 	}
-	if observed.Node == nil && wasReady {
+	if observed.Node == nil && hadNode {
 		return m.remake(ctx, observed.Pods)
 	}
 	return m.endBackoff(ctx, observed.Pods, access)

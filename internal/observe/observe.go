@@ -16,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 )
 
@@ -36,6 +37,26 @@ type Node struct {
 	Pods []corev1.Pod
 	// Node is the virtual node.
 	Node *corev1.Node
+}
+
+// OSType returns the node's operating system by its labels; empty where nothing carries them.
+func (n *Node) OSType() v1alpha1.OSType {
+	var labels map[string]string
+	switch {
+	case n.Secret != nil:
+		labels = n.Secret.Labels
+	case n.Deployment != nil:
+		labels = n.Deployment.Labels
+	case n.Node != nil:
+		labels = n.Node.Labels
+	}
+	switch labels[identity.LabelOS] {
+	case "linux":
+		return v1alpha1.OSTypeLinux
+	case "windows":
+		return v1alpha1.OSTypeWindows
+	}
+	return ""
 }
 
 // Snapshot holds what exists of a connector, by identity.

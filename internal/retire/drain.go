@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -84,6 +85,7 @@ func (r *Retirer) drain(ctx context.Context, node *observe.Node, progress *Progr
 	}
 
 	progress.After = drainInterval
+	progress.waiting = latest(pods)
 	progress.set(v1alpha1.ReasonDraining, "%s left on the node", count(len(pods), "pod"))
 	var blocked []string
 	for i := range pods {
@@ -94,10 +96,10 @@ func (r *Retirer) drain(ctx context.Context, node *observe.Node, progress *Progr
 		err := helper.EvictPod(*pod, policyv1.SchemeGroupVersion)
 		switch {
 		case err == nil || apierrors.IsNotFound(err):
-		case apierrors.IsTooManyRequests(err):
-			blocked = append(blocked, fmt.Sprintf("pod %s/%s: %s", pod.Namespace, pod.Name, budget(err)))
-		default:
+		case ctx.Err() != nil:
 			return false, fmt.Errorf("evict Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+		default:
+			blocked = append(blocked, fmt.Sprintf("pod %s/%s: %s", pod.Namespace, pod.Name, budget(err)))
 		}
 	}
 	if len(blocked) > 0 {
@@ -106,13 +108,13 @@ func (r *Retirer) drain(ctx context.Context, node *observe.Node, progress *Progr
 		if len(blocked) > most {
 			text += fmt.Sprintf("; and %d more", len(blocked)-most)
 		}
-		progress.set(v1alpha1.ReasonEvictionBlocked, "%s left on the node, %d of them held by a PodDisruptionBudget: %s",
+		progress.set(v1alpha1.ReasonEvictionBlocked, "%s left on the node, %d of them can't be evicted yet: %s",
 			count(len(pods), "pod"), len(blocked), text)
 	}
 	return false, nil
 }
 
-// budget returns what the API server says of the budget that refused an eviction.
+// budget returns what the API server says of the budget that refused an eviction, or of what else did.
 func budget(err error) string {
 	var status apierrors.APIStatus
 	if errors.As(err, &status) && status.Status().Details != nil {
@@ -123,6 +125,20 @@ func budget(err error) string {
 		}
 	}
 	return err.Error()
+}
+
+// latest returns when the last of pods was to have ended, with its grace; zero while one was not asked to.
+func latest(pods []corev1.Pod) time.Time {
+	var last time.Time
+	for i := range pods {
+		if pods[i].DeletionTimestamp.IsZero() {
+			return time.Time{}
+		}
+		if pods[i].DeletionTimestamp.After(last) {
+			last = pods[i].DeletionTimestamp.Time
+		}
+	}
+	return last
 }
 
 func count(n int, what string) string {

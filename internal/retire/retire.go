@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
@@ -34,8 +36,14 @@ import (
 const (
 	// drainInterval is how soon a node is looked at again while pods leave it.
 	drainInterval = 2 * time.Second
-	// groupsInterval is how soon Azure is asked again while container groups are left.
-	groupsInterval = 3 * time.Second
+	// Azure is asked again while container groups are left, first soon and then more and more rarely.
+	firstGroupsInterval = 3 * time.Second
+	lastGroupsInterval  = 30 * time.Second
+	// patience is how long a virtual kubelet that runs may take to delete its container groups: longer than
+	// the five minutes in which it looks for those without a pod.
+	patience = 6 * time.Minute
+	// downtime is how long a virtual kubelet that does not run is waited for by pods that are to end.
+	downtime = 2 * time.Minute
 )
 
 // Progress is how far the removal of a node has come.
@@ -51,6 +59,9 @@ type Progress struct {
 	Stuck bool
 	// After is when to look again, where no watch will tell; zero where one will.
 	After time.Duration
+
+	// waiting is when the pods that are left were to have ended; zero while one was not asked to.
+	waiting time.Time
 }
 
 // Retirer retires nodes.
@@ -68,45 +79,56 @@ type Retirer struct {
 	seen map[sight]time.Time
 }
 
-// sight is a node, by its identity, without pods or without its virtual kubelet.
+// sight is a node, by its identity, without something.
 type sight struct{ hash, without string }
 
 const (
 	pods           = "pods"
 	virtualKubelet = "virtual kubelet"
+	availability   = "availability"
 )
 
 // Retire makes one pass over a node that is no longer desired. The credentials of the connector's spec
 // are used where they are of the same identity in Azure as the node's.
 func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.Resolved) (Progress, error) {
-	progress := Progress{Node: node.Name, Hash: node.Hash, OSType: osType(node)}
+	progress := Progress{Node: node.Name, Hash: node.Hash, OSType: node.OSType()}
 	progress.set(v1alpha1.ReasonDraining, "looking at what is left of the node")
 	config, claimed, err := record(node, spec)
 	if err != nil {
 		return progress, err
 	}
 	progress.Location, progress.ResourceGroup = config.Location, config.ResourceGroup
-	target := target(config, spec.Target)
+	target := r.target(config, spec)
 
 	if running(node.Deployment) {
+		if available(node.Deployment) {
+			r.forget(node.Hash, availability)
+		}
 		if claimed || node.Node != nil {
 			drained, err := r.drain(ctx, node, &progress)
-			if err != nil || !drained {
-				r.Forget(node.Hash)
-				if err == nil && claimed && !available(node.Deployment) {
-					err = r.revive(ctx, spec.Connector, node, config, target, &progress)
+			if err != nil {
+				return progress, err
+			}
+			if !drained {
+				r.forget(node.Hash, pods, virtualKubelet)
+				if !claimed || available(node.Deployment) {
+					return progress, nil
 				}
+				err := r.revive(ctx, spec, node, config, target, &progress)
 				return progress, err
 			}
 		}
 		// A virtual kubelet that does not work will not delete container groups either: it is stopped, and
 		// the operator deletes them.
-		if claimed && available(node.Deployment) && !r.noneLeft(spec.Connector, target, node, &progress) {
-			return progress, nil
+		if claimed && available(node.Deployment) {
+			none, err := r.noneLeft(ctx, spec.Connector, target, node, &progress)
+			if err != nil || !none {
+				return progress, err
+			}
 		}
 		return r.stop(ctx, node, progress)
 	}
-	if len(node.Pods) > 0 || !settled(node.Deployment) {
+	if slices.ContainsFunc(node.Pods, lives) || !settled(node.Deployment) {
 		progress.set(v1alpha1.ReasonStopping, "waiting for the virtual kubelet's pod to end")
 		return progress, nil
 	}
@@ -118,10 +140,15 @@ func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.R
 
 // Forget drops what is remembered of a node that is gone or desired again.
 func (r *Retirer) Forget(hash string) {
+	r.forget(hash, pods, virtualKubelet, availability)
+}
+
+func (r *Retirer) forget(hash string, without ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.seen, sight{hash, pods})
-	delete(r.seen, sight{hash, virtualKubelet})
+	for _, w := range without {
+		delete(r.seen, sight{hash, w})
+	}
 }
 
 func (p *Progress) set(reason, format string, args ...any) {
@@ -142,13 +169,30 @@ func (r *Retirer) since(hash, without string) time.Time {
 	return r.seen[of]
 }
 
-// noneLeft reports whether Azure, asked after the pods were gone, lists no container group of the node.
-func (r *Retirer) noneLeft(connector string, target azure.Target, node *observe.Node, progress *Progress) bool {
-	left, known := r.left(connector, target, node, r.since(node.Hash, pods), progress)
-	if known && len(left) > 0 {
-		progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", names(left), target)
+// noneLeft reports whether Azure, asked after the pods were gone, lists no container group of the node, or
+// none that its virtual kubelet will delete: not those of pods that are not waited for, nor those that it
+// has not deleted for long.
+func (r *Retirer) noneLeft(ctx context.Context, connector string, target azure.Target, node *observe.Node, progress *Progress) (bool, error) {
+	since := r.since(node.Hash, pods)
+	left, known := r.left(connector, target, node, since, progress)
+	if !known || len(left) == 0 || r.Clock.Since(since) > patience {
+		return known, nil
 	}
-	return known && len(left) == 0
+	var awaited []azure.ContainerGroup
+	for _, group := range left {
+		stays, err := discover.PodLives(ctx, r.Live, group)
+		if err != nil {
+			return false, err
+		}
+		if !stays {
+			awaited = append(awaited, group)
+		}
+	}
+	if len(awaited) == 0 {
+		return true, nil
+	}
+	progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", names(awaited), target)
+	return false, nil
 }
 
 // deleteLeft reports the same after the virtual kubelet has ended, and deletes the container groups that
@@ -170,6 +214,12 @@ func (r *Retirer) deleteLeft(spec resolve.Resolved, target azure.Target, node *o
 }
 
 func (r *Retirer) left(connector string, target azure.Target, node *observe.Node, since time.Time, progress *Progress) (left []azure.ContainerGroup, known bool) {
+	if target.ClientSecret == "" {
+		progress.Stuck = true
+		progress.set(v1alpha1.ReasonAzureNotAsked,
+			"can't tell whether container groups are left: the Secret of the node and the one with the client secret are both gone: make the latter again")
+		return nil, false
+	}
 	listing, known := r.Inventory.List(connector, target, since)
 	if listing.Problem != nil && listing.Problem.Reason == v1alpha1.ReasonResourceGroupNotFound {
 		// With its resource group, Azure deletes everything in it.
@@ -186,7 +236,8 @@ func (r *Retirer) left(connector string, target azure.Target, node *observe.Node
 	}
 	left = listing.OfNode(node.Name)
 	if len(left) > 0 {
-		r.Inventory.List(connector, target, listing.AskedAt.Add(groupsInterval))
+		wait := min(max(r.Clock.Since(since)/4, firstGroupsInterval), lastGroupsInterval)
+		r.Inventory.List(connector, target, listing.AskedAt.Add(wait))
 	}
 	return left, true
 }
@@ -282,6 +333,23 @@ func record(node *observe.Node, spec resolve.Resolved) (config render.AzureConfi
 	return config, true, nil
 }
 
+// target returns where the node's container groups are, with the credentials that the node was started
+// with, or where Azure refuses those, with the ones that the spec gives for the same tenant.
+func (r *Retirer) target(config render.AzureConfig, spec resolve.Resolved) azure.Target {
+	own := target(config, spec.Target)
+	other := own
+	other.ClientID, other.ClientSecret = spec.Target.ClientID, spec.Target.ClientSecret
+	if own == other || other.ClientSecret == "" || own.ClientSecret == "" ||
+		own.Cloud != spec.Target.Cloud || !strings.EqualFold(own.TenantID, spec.Target.TenantID) {
+		return own
+	}
+	listing, _ := r.Inventory.List(spec.Connector, own, time.Time{})
+	if listing.Problem != nil && listing.Problem.Proven {
+		return other
+	}
+	return own
+}
+
 // target returns where the node's container groups are, with the live client secret where it is of the
 // node's own identity in Azure, else with the one that the node was started with.
 func target(config render.AzureConfig, live azure.Target) azure.Target {
@@ -299,29 +367,15 @@ func target(config render.AzureConfig, live azure.Target) azure.Target {
 	return target
 }
 
-// osType returns the node's operating system by its labels; empty where nothing carries them.
-func osType(node *observe.Node) v1alpha1.OSType {
-	var labels map[string]string
-	switch {
-	case node.Secret != nil:
-		labels = node.Secret.Labels
-	case node.Deployment != nil:
-		labels = node.Deployment.Labels
-	case node.Node != nil:
-		labels = node.Node.Labels
-	}
-	switch labels[identity.LabelOS] {
-	case "linux":
-		return v1alpha1.OSTypeLinux
-	case "windows":
-		return v1alpha1.OSTypeWindows
-	}
-	return ""
-}
-
 // running reports whether a Deployment is meant to have a pod.
 func running(deployment *appsv1.Deployment) bool {
 	return deployment != nil && deployment.DeletionTimestamp.IsZero() && ptr.Deref(deployment.Spec.Replicas, 1) > 0
+}
+
+// lives reports whether a pod has or may get a process. The controller of a Deployment leaves those alone
+// that have ended.
+func lives(pod corev1.Pod) bool {
+	return pod.Status.Phase != corev1.PodFailed && pod.Status.Phase != corev1.PodSucceeded
 }
 
 // settled reports whether a stopped Deployment's controller has seen that it is to have no pod, and

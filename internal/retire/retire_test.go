@@ -229,7 +229,7 @@ func TestOSType(t *testing.T) {
 		"of another world":  {observe.Node{Secret: &corev1.Secret{ObjectMeta: labelled("plan9")}}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(osType(&test.node)).To(Equal(test.want))
+			NewWithT(t).Expect(test.node.OSType()).To(Equal(test.want))
 		})
 	}
 }

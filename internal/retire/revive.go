@@ -13,25 +13,38 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
+	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
 // revive serves a virtual kubelet that does not run while pods wait for it to end them: it says what Azure
-// has against the credentials, and hands it the client secret that Azure accepts by now.
-func (r *Retirer) revive(ctx context.Context, connector string, node *observe.Node, config render.AzureConfig, target azure.Target, progress *Progress) error {
-	listing, known := r.Inventory.List(connector, target, time.Time{})
+// has against the credentials, and hands it those that Azure accepts by now. Where it stays down, it is
+// stopped: the operator deletes its container groups, and the pods go with the Node.
+func (r *Retirer) revive(ctx context.Context, spec resolve.Resolved, node *observe.Node, config render.AzureConfig, target azure.Target, progress *Progress) error {
+	down := r.Clock.Since(r.since(node.Hash, availability))
+	if !progress.waiting.IsZero() && r.Clock.Now().After(progress.waiting) && down > downtime {
+		stopping, err := r.stop(ctx, node, *progress)
+		*progress = stopping
+		return err
+	}
+	if progress.Reason == v1alpha1.ReasonDraining {
+		progress.Message += fmt.Sprintf(", and its virtual kubelet does not run: kubectl describe pods -n %s -l %s=%s",
+			spec.Namespace, identity.LabelIdentity, node.Hash)
+	}
+	listing, known := r.Inventory.List(spec.Connector, target, time.Time{})
 	if listing.Problem != nil {
 		if progress.Reason == v1alpha1.ReasonDraining {
 			progress.Stuck = listing.Problem.Proven
-			progress.set(v1alpha1.ReasonAzureNotAsked, "%s, and its virtual kubelet does not run: %s", progress.Message, listing.Problem.Message)
+			progress.set(v1alpha1.ReasonAzureNotAsked, "%s: %s", progress.Message, listing.Problem.Message)
 		}
 		return nil
 	}
-	if !known || node.Secret == nil || config.ClientSecret == target.ClientSecret {
+	if !known || node.Secret == nil || (config.ClientSecret == target.ClientSecret && config.ClientID == target.ClientID) {
 		return nil
 	}
-	config.ClientSecret = target.ClientSecret
+	config.ClientID, config.ClientSecret = target.ClientID, target.ClientSecret
 	content, err := json.Marshal(config)
 	if err != nil {
 		return fmt.Errorf("write %s of Secret %s: %w", render.AzureKey, node.Name, err)

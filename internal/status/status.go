@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -101,13 +102,17 @@ func resolvedCondition(in Input) metav1.Condition {
 			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNotOwned, "%s", notOwned.Error())
 		case errors.As(node.Blocked, &predecessor), node.Blocked == nil:
 		default:
-			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonInvalidSpec, "the API server refuses node %s: %s",
+			reason := v1alpha1.ReasonInvalidSpec
+			if apierrors.IsForbidden(node.Blocked) {
+				reason = v1alpha1.ReasonForbidden
+			}
+			return condition(is, metav1.ConditionFalse, reason, "the API server refuses what node %s needs: %s",
 				node.Desired.Name, redact(in, node.Blocked.Error()))
 		}
 		if node.Claim.State == discover.ClaimRefused {
 			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNodeNameInUse,
 				"container groups in %s carry the name of node %s and have no pod in this cluster, so that starting it would delete them: %s; use a resource group or a spec.node.namePrefix for this cluster alone, or delete them if nothing needs them",
-				in.Resolved.Target, node.Desired.Name, strings.Join(node.Claim.Foreign, ", "))
+				in.Resolved.Target, node.Desired.Name, some(node.Claim.Foreign))
 		}
 	}
 	for _, node := range in.Nodes {
@@ -217,6 +222,16 @@ func progressing(reason string) bool {
 		return true
 	}
 	return false
+}
+
+// some lists names, as many as a person wants to read.
+func some(names []string) string {
+	const most = 5
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return text
 }
 
 // redact takes the client secret out of a text that comes from elsewhere.

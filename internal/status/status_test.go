@@ -260,7 +260,7 @@ var connectorCases = map[string]struct {
 	"refused by the API server": {
 		in: settled(fresh, blocked(errors.New("apply Deployment: must be less than or equal to cpu limit, "+secret))),
 		want: map[string]string{
-			"Resolved": "False InvalidSpec: the API server refuses node " + linux + ": apply Deployment: must be less than or equal to cpu limit, REDACTED",
+			"Resolved": "False InvalidSpec: the API server refuses what node " + linux + " needs: apply Deployment: must be less than or equal to cpu limit, REDACTED",
 		},
 	},
 	"former node of the name": {

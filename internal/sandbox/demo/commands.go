@@ -65,6 +65,9 @@ func (d *demo) exec(ctx context.Context, input io.Reader, program string, argume
 	command.Env = append(os.Environ(), "KUBECONFIG="+d.Sandbox.Kubeconfig())
 	command.Stdin, command.Stdout, command.Stderr = input, out, out
 	if err := command.Run(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		return fmt.Errorf("%s: %w: %s", strings.Join(arguments, " "), err, strings.TrimSpace(out.last))
 	}
 	return nil

@@ -62,6 +62,16 @@ type ContainerGroup struct {
 	PodUID    string
 }
 
+// Enumerate lists the names of container groups, as many as a person wants to read.
+func Enumerate(names []string) string {
+	const most = 5
+	text := strings.Join(names[:min(len(names), most)], ", ")
+	if len(names) > most {
+		text += fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return text
+}
+
 // Client asks Azure about the container groups of one target.
 type Client struct {
 	groups        *armcontainerinstance.ContainerGroupsClient

@@ -48,8 +48,8 @@ const (
 
 // Progress is how far the removal of a node has come.
 type Progress struct {
-	// Node is the node's name, Hash its identity.
-	Node, Hash string
+	// Node is the node's name.
+	Node string
 	// OSType, Location and ResourceGroup are empty where no record of them is left.
 	OSType                  v1alpha1.OSType
 	Location, ResourceGroup string
@@ -91,7 +91,7 @@ const (
 // Retire makes one pass over a node that is no longer desired. The credentials of the connector's spec
 // are used where they are of the same identity in Azure as the node's.
 func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.Resolved) (Progress, error) {
-	progress := Progress{Node: node.Name, Hash: node.Hash, OSType: node.OSType()}
+	progress := Progress{Node: node.Name, OSType: node.OSType()}
 	progress.set(v1alpha1.ReasonDraining, "looking at what is left of the node")
 	config, claimed, err := record(node, spec)
 	if err != nil {
@@ -389,19 +389,14 @@ func available(deployment *appsv1.Deployment) bool {
 	return deployment.Status.AvailableReplicas > 0
 }
 
-// names lists container groups, as many as a person wants to read.
+// names says how many container groups there are, and which.
 func names(groups []azure.ContainerGroup) string {
-	const most = 5
-	list := make([]string, 0, most)
-	for _, group := range groups[:min(len(groups), most)] {
-		list = append(list, group.Name)
-	}
-	text := strings.Join(list, ", ")
-	if len(groups) > most {
-		text += fmt.Sprintf(" and %d more", len(groups)-most)
+	list := make([]string, len(groups))
+	for i := range groups {
+		list[i] = groups[i].Name
 	}
 	if len(groups) == 1 {
-		return "container group " + text
+		return "container group " + azure.Enumerate(list)
 	}
-	return fmt.Sprintf("%d container groups: %s", len(groups), text)
+	return fmt.Sprintf("%d container groups: %s", len(groups), azure.Enumerate(list))
 }

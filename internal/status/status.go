@@ -15,6 +15,7 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
@@ -112,7 +113,7 @@ func resolvedCondition(in Input) metav1.Condition {
 		if node.Claim.State == discover.ClaimRefused {
 			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNodeNameInUse,
 				"container groups in %s carry the name of node %s and have no pod in this cluster, so that starting it would delete them: %s; use a resource group or a spec.node.namePrefix for this cluster alone, or delete them if nothing needs them",
-				in.Resolved.Target, node.Desired.Name, some(node.Claim.Foreign))
+				in.Resolved.Target, node.Desired.Name, azure.Enumerate(node.Claim.Foreign))
 		}
 	}
 	for _, node := range in.Nodes {
@@ -222,16 +223,6 @@ func progressing(reason string) bool {
 		return true
 	}
 	return false
-}
-
-// some lists names, as many as a person wants to read.
-func some(names []string) string {
-	const most = 5
-	text := strings.Join(names[:min(len(names), most)], ", ")
-	if len(names) > most {
-		text += fmt.Sprintf(" and %d more", len(names)-most)
-	}
-	return text
 }
 
 // redact takes the client secret out of a text that comes from elsewhere.

@@ -55,9 +55,17 @@ func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, before, a
 	}
 }
 
+// tellRetained records which container groups a removal has left in Azure.
+func (r *Reconciler) tellRetained(connector *v1alpha1.VirtualKubeletConnector, what string) {
+	if connector.UID != "" {
+		r.Recorder.Eventf(connector, nil, corev1.EventTypeWarning, "ContainerGroupsRetained", actionRetire, "%s", cut("left in Azure, and billed: "+what))
+	}
+}
+
 // passing are the reasons that say no more than that a node is on its way.
 var passing = map[string]bool{
 	v1alpha1.ReasonStarting:             true,
+	v1alpha1.ReasonProviderRegistering:  true,
 	v1alpha1.ReasonNotStarted:           true,
 	v1alpha1.ReasonNodeNotRegistered:    true,
 	v1alpha1.ReasonWaitingForRetirement: true,

@@ -27,6 +27,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/mend"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
+	"github.com/virtual-kubelet/connector-operator/internal/preflight"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 	"github.com/virtual-kubelet/connector-operator/internal/retire"
@@ -61,15 +62,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	resolved := resolve.Resolve(connector, facts, r.Defaults)
-	in := status.Input{Connector: connector, Resolved: resolved, Access: r.access(resolved)}
+	checks := r.Discoverer.Checks(connector.Name, resolved.ToCheck())
+	in := status.Input{Connector: connector, Resolved: resolved, Preflight: preflight.Assess(resolved, checks)}
 	snapshot, err := r.Observer.Observe(ctx, connector.Name)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	pass := pass{reconciler: r, input: &in, snapshot: snapshot}
-	pass.apply(ctx)
-	pass.mend(ctx)
-	pass.retire(ctx)
+	if err := pass.look(ctx); err != nil {
+		return ctrl.Result{}, err
+	}
+	if !resolved.Suspended || !connector.DeletionTimestamp.IsZero() {
+		pass.apply(ctx)
+		pass.mend(ctx)
+		pass.retire(ctx)
+	}
 	if pass.gone() {
 		return ctrl.Result{}, errors.Join(pass.err, r.release(ctx, connector))
 	}
@@ -116,14 +123,6 @@ func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKub
 	return nil
 }
 
-// access asks only with a secret.
-func (r *Reconciler) access(resolved resolve.Resolved) discover.Access {
-	if resolved.Target.ClientSecret == "" {
-		return discover.Access{}
-	}
-	return r.Discoverer.Access(resolved.Connector, resolved.Target)
-}
-
 // pass is one way through the stages. A node that fails does not keep the others from being served.
 type pass struct {
 	reconciler *Reconciler
@@ -141,40 +140,59 @@ func (p *pass) lookAgain(after time.Duration) {
 	}
 }
 
-// apply brings the desired nodes' objects into the cluster.
-func (p *pass) apply(ctx context.Context) {
+// look finds out of each desired node whether it may be applied.
+func (p *pass) look(ctx context.Context) error {
 	for _, desired := range p.input.Resolved.Nodes {
 		node := status.Node{
 			Desired: desired, Claim: discover.Claim{State: discover.ClaimPending}, Observed: p.snapshot[desired.Hash()],
 		}
+		started := node.Observed != nil && node.Observed.Deployment != nil
+		if started {
+			node.Claim.State = discover.Claimed
+		} else {
+			node.Withheld = p.input.Preflight.Blocking(desired.OSType)
+		}
+		rival, err := p.reconciler.Discoverer.Rival(ctx, p.input.Connector, desired.Name)
+		if err != nil {
+			return err
+		}
 		switch former := p.former(&node); {
-		case p.input.Resolved.Missing != nil:
-		case former != "":
+		case rival != "":
+			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival}
+		case former != "" && !started:
 			node.Blocked = &apply.PredecessorError{Node: former}
-		default:
-			p.applyNode(ctx, &node)
 		}
 		p.input.Nodes = append(p.input.Nodes, node)
 	}
+	return nil
 }
 
-// former returns the name of the node that a desired one is to replace, as long as that is not removed
-// and the desired one has not been started. Two at once would fight over the container groups of a
-// StatefulSet, which are named after its pods.
+// former returns the name of the node that a desired one is to replace, as long as that is not removed. Two at once
+// would fight over the container groups of a StatefulSet, which are named after its pods.
 func (p *pass) former(node *status.Node) string {
-	if node.Observed != nil && node.Observed.Deployment != nil {
-		return ""
-	}
 	for _, hash := range p.snapshot.Hashes() {
-		if p.snapshot[hash].OSType() == node.Desired.OSType && !p.desires(hash) {
+		if p.snapshot[hash].OSType() == node.Desired.OSType && !p.describes(hash) {
 			return p.snapshot[hash].Name
 		}
 	}
 	return ""
 }
 
-func (p *pass) desires(hash string) bool {
+// describes reports whether the spec asks for a node with an identity.
+func (p *pass) describes(hash string) bool {
 	return slices.ContainsFunc(p.input.Resolved.Nodes, func(n resolve.Node) bool { return n.Hash() == hash })
+}
+
+// apply brings the desired nodes' objects into the cluster.
+func (p *pass) apply(ctx context.Context) {
+	if p.input.Resolved.Missing != nil {
+		return
+	}
+	for i := range p.input.Nodes {
+		if node := &p.input.Nodes[i]; node.Blocked == nil && node.Withheld == nil {
+			p.applyNode(ctx, node)
+		}
+	}
 }
 
 func (p *pass) applyNode(ctx context.Context, node *status.Node) {
@@ -219,11 +237,23 @@ func explains(err error) bool {
 
 func (p *pass) mend(ctx context.Context) {
 	for _, node := range p.input.Nodes {
+		if !p.desires(node.Desired.Hash()) {
+			continue
+		}
 		p.reconciler.Retirer.Forget(node.Desired.Hash())
-		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Access, p.hadNode(node.Desired.Name)); err != nil {
+		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, p.hadNode(node.Desired.Name)); err != nil {
 			p.fail(err)
 		}
 	}
+}
+
+// desires reports whether a node with an identity is to be there: one that the spec describes, and whose name no older
+// connector has.
+func (p *pass) desires(hash string) bool {
+	return slices.ContainsFunc(p.input.Nodes, func(n status.Node) bool {
+		_, rival := errors.AsType[*apply.RivalError](n.Blocked)
+		return n.Desired.Hash() == hash && !rival
+	})
 }
 
 // hadNode reports whether the stored status tells of a Node: only those have a version.
@@ -233,8 +263,11 @@ func (p *pass) hadNode(name string) bool {
 	})
 }
 
-// retire takes away what exists and is not desired.
+// retire takes away what exists and is not desired; nothing while it is not known what is.
 func (p *pass) retire(ctx context.Context) {
+	if p.input.Resolved.Undecided {
+		return
+	}
 	for _, hash := range p.snapshot.Hashes() {
 		if p.desires(hash) {
 			continue
@@ -244,6 +277,9 @@ func (p *pass) retire(ctx context.Context) {
 			p.fail(err)
 		}
 		p.lookAgain(progress.After)
+		if progress.Retained != "" {
+			p.reconciler.tellRetained(p.input.Connector, progress.Retained)
+		}
 		p.input.Retiring = append(p.input.Retiring, progress)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -55,7 +56,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if err := observe.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	if err := indexSecretRefs(ctx, mgr.GetFieldIndexer()); err != nil {
+	if err := indexConnectors(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
 
@@ -100,6 +101,9 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		Watches(&corev1.Pod{}, byLabel, builder.WithPredicates(changed(samePod))).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(maps.byNode), builder.WithPredicates(changed(sameNode))).
 		Watches(&corev1.ConfigMap{}, handler.EnqueueRequestsFromMapFunc(maps.all)).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(maps.byNetwork)).
+		Watches(&discoveryv1.EndpointSlice{}, handler.EnqueueRequestsFromMapFunc(maps.byNetwork)).
+		Watches(&v1alpha1.VirtualKubeletConnector{}, handler.EnqueueRequestsFromMapFunc(maps.rivals), builder.WithPredicates(changed(sameNodeNames))).
 		WatchesRawSource(source.Channel(answers, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: options.Workers}).
 		Complete(reconciler)
@@ -128,6 +132,14 @@ func CacheOptions(namespace string) cache.Options {
 			&corev1.ConfigMap{}: {
 				Namespaces: map[string]cache.Config{discover.ClientCANamespace: {}},
 				Field:      fields.OneTermEqualSelector("metadata.name", discover.ClientCAConfigMap),
+			},
+			&corev1.Service{}: {
+				Namespaces: map[string]cache.Config{discover.DNSNamespace: {}},
+				Field:      fields.OneTermEqualSelector("metadata.name", discover.DNSService),
+			},
+			&discoveryv1.EndpointSlice{}: {
+				Namespaces: map[string]cache.Config{discover.APIServerNamespace: {}},
+				Field:      fields.OneTermEqualSelector("metadata.name", discover.APIServerEndpoints),
 			},
 		},
 	}

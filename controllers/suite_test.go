@@ -142,7 +142,11 @@ func startOperator(scheme *runtime.Scheme) {
 	Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(context.Background())
 	Expect(controllers.Setup(ctx, mgr, controllers.Options{
-		Defaults: resolve.Defaults{Namespace: namespace, ImageRepository: "example.com/virtual-kubelet", ImageTag: "1.6.4"},
+		Defaults: resolve.Defaults{
+			Namespace:           namespace,
+			Image:               v1alpha1.Image{Repository: "example.com/virtual-kubelet", Tag: "1.6.4"},
+			AllowedRepositories: []string{"example.com/virtual-kubelet", "mirror.example/*"},
+		},
 		Connect:  azure.NewConnector(cloud.Transport(), "test"),
 		Workers:  4,
 	})).To(Succeed())

@@ -7,6 +7,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -20,24 +22,41 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 )
 
-// secretRefField indexes connectors by the Secret that holds their credentials.
-const secretRefField = "spec.credentials.secret"
+// secretRefField indexes connectors by the Secrets that they point to.
+const secretRefField = "secrets"
 
-func indexSecretRefs(ctx context.Context, indexer client.FieldIndexer) error {
-	err := indexer.IndexField(ctx, &v1alpha1.VirtualKubeletConnector{}, secretRefField, func(o client.Object) []string {
-		connector, ok := o.(*v1alpha1.VirtualKubeletConnector)
-		if !ok || connector.Spec.Credentials.ServicePrincipal == nil {
+// indexConnectors lets connectors be found by what they point to and come to.
+func indexConnectors(ctx context.Context, indexer client.FieldIndexer) error {
+	for field, of := range map[string]func(*v1alpha1.VirtualKubeletConnector) []string{
+		secretRefField:         secretRefs,
+		discover.NodeNameField: identity.NodeNames,
+	} {
+		err := indexer.IndexField(ctx, &v1alpha1.VirtualKubeletConnector{}, field, func(o client.Object) []string {
+			if connector, ok := o.(*v1alpha1.VirtualKubeletConnector); ok {
+				return of(connector)
+			}
 			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("index connectors by %s: %w", field, err)
 		}
-		return []string{connector.Spec.Credentials.ServicePrincipal.ClientSecretRef.Name}
-	})
-	if err != nil {
-		return fmt.Errorf("index connectors by Secret: %w", err)
 	}
 	return nil
+}
+
+func secretRefs(connector *v1alpha1.VirtualKubeletConnector) []string {
+	var names []string
+	if principal := connector.Spec.Credentials.ServicePrincipal; principal != nil {
+		names = append(names, string(principal.ClientSecretRef.Name))
+	}
+	if analytics := connector.Spec.Monitoring.LogAnalytics; analytics != nil {
+		names = append(names, string(analytics.SecretRef.Name))
+	}
+	return names
 }
 
 // mapper tells which connectors an object matters to.
@@ -73,6 +92,35 @@ func (m mapper) byNode(ctx context.Context, object client.Object) []reconcile.Re
 		return nil
 	}
 	return m.byLabel(ctx, &deployment)
+}
+
+// rivals maps a connector to the others that come to the same name of a node.
+func (m mapper) rivals(ctx context.Context, object client.Object) []reconcile.Request {
+	connector, ok := object.(*v1alpha1.VirtualKubeletConnector)
+	if !ok {
+		return nil
+	}
+	var requests []reconcile.Request
+	for _, name := range identity.NodeNames(connector) {
+		requests = append(requests, m.connectors(ctx, client.MatchingFields{discover.NodeNameField: name})...)
+	}
+	return slices.DeleteFunc(requests, func(r reconcile.Request) bool { return r.Name == connector.Name })
+}
+
+// byNetwork maps an object of the cluster's network to the connectors that need it.
+func (m mapper) byNetwork(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list v1alpha1.VirtualKubeletConnectorList
+	if err := m.cache.List(ctx, &list); err != nil {
+		logf.FromContext(ctx).Error(err, "list connectors")
+		return nil
+	}
+	var requests []reconcile.Request
+	for i := range list.Items {
+		if list.Items[i].Spec.Network != nil {
+			requests = append(requests, request(list.Items[i].Name))
+		}
+	}
+	return requests
 }
 
 // all maps an object that matters to every connector.
@@ -111,6 +159,11 @@ func changed[T client.Object](same func(before, after T) bool) predicate.Predica
 		after, ok := e.ObjectNew.(T)
 		return !ok || !same(before, after)
 	}}
+}
+
+// sameNodeNames looks at what makes connectors rivals.
+func sameNodeNames(before, after *v1alpha1.VirtualKubeletConnector) bool {
+	return slices.Equal(identity.NodeNames(before), identity.NodeNames(after))
 }
 
 func sameMeta(before, after client.Object) bool {
@@ -158,6 +211,8 @@ func scheduling(pod *corev1.Pod) string {
 // sameNode leaves out heartbeats.
 func sameNode(before, after *corev1.Node) bool {
 	return sameMeta(before, after) &&
+		maps.Equal(before.Annotations, after.Annotations) &&
+		equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints) &&
 		before.Spec.Unschedulable == after.Spec.Unschedulable &&
 		before.Status.NodeInfo.KubeletVersion == after.Status.NodeInfo.KubeletVersion &&
 		readiness(before) == readiness(after)
@@ -179,8 +234,11 @@ func slimNode(object any) (any, error) {
 		return object, nil
 	}
 	slim := &corev1.Node{TypeMeta: node.TypeMeta, ObjectMeta: node.ObjectMeta}
-	slim.Annotations = nil
+	slim.Annotations = maps.Clone(node.Annotations)
+	// What a virtual kubelet remembers there changes with each of its heartbeats.
+	maps.DeleteFunc(slim.Annotations, func(key, _ string) bool { return strings.HasPrefix(key, "virtual-kubelet.io/") })
 	slim.Spec.Unschedulable = node.Spec.Unschedulable
+	slim.Spec.Taints = node.Spec.Taints
 	slim.Status.NodeInfo.KubeletVersion = node.Status.NodeInfo.KubeletVersion
 	for _, c := range node.Status.Conditions {
 		if c.Type == corev1.NodeReady {

@@ -3,8 +3,8 @@
 
 package v1alpha1
 
-// Condition types of a VirtualKubeletConnector. All but Retiring, Reconciling and Stalled are there
-// from the first status on, and are Unknown until something is known.
+// Condition types of a VirtualKubeletConnector. All but NetworkReady, Retiring, Suspended, Reconciling and
+// Stalled are there from the first status on, and are Unknown until something is known.
 const (
 	// ConditionReady is True when every desired node is ready and nothing is proven bad.
 	ConditionReady = "Ready"
@@ -13,8 +13,15 @@ const (
 	// node's name is claimed in its resource group.
 	ConditionResolved = "Resolved"
 
+	// ConditionProviderRegistered is True when the resource provider of container groups is registered in
+	// the subscription, and offers them in the region for every operating system asked for.
+	ConditionProviderRegistered = "ProviderRegistered"
+
 	// ConditionAzureAccessible is True when Azure accepted the credentials on the resource group.
 	ConditionAzureAccessible = "AzureAccessible"
+
+	// ConditionNetworkReady is True when container groups can be placed in the subnet; there only with one.
+	ConditionNetworkReady = "NetworkReady"
 
 	// ConditionLinuxNodeReady is True when the Linux node is ready; there only if Linux is asked for.
 	ConditionLinuxNodeReady = "LinuxNodeReady"
@@ -24,6 +31,10 @@ const (
 
 	// ConditionRetiring is True while a node is being removed; absent otherwise.
 	ConditionRetiring = "Retiring"
+
+	// ConditionSuspended is True while spec.suspend keeps the operator from changing anything; absent
+	// otherwise.
+	ConditionSuspended = "Suspended"
 
 	// ConditionReconciling is True while the operator works towards the spec; absent otherwise
 	// (the convention of kstatus).
@@ -49,9 +60,21 @@ const (
 const (
 	// ReasonResolved: the spec and what it points to are understood.
 	ReasonResolved = "Resolved"
-	// ReasonSecretNotFound: the Secret with the client secret does not exist.
+	// ReasonDefaultsPending: Azure has not yet said what the defaults are that the spec leaves to it.
+	ReasonDefaultsPending = "DefaultsPending"
+	// ReasonManagedClusterNotFound: the AKS cluster of spec.managedCluster does not exist.
+	ReasonManagedClusterNotFound = "ManagedClusterNotFound"
+	// ReasonManagedClusterForbidden: the identity may not read the AKS cluster of spec.managedCluster.
+	ReasonManagedClusterForbidden = "ManagedClusterForbidden"
+	// ReasonDefaultNotFound: what the spec leaves to a default is found nowhere.
+	ReasonDefaultNotFound = "DefaultNotFound"
+	// ReasonImageNotAllowed: the operator's flag --allowed-image-repositories does not allow the image.
+	ReasonImageNotAllowed = "ImageNotAllowed"
+	// ReasonConflictingConnector: an older connector comes to the same name of a node.
+	ReasonConflictingConnector = "ConflictingConnector"
+	// ReasonSecretNotFound: a Secret that the spec points to does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
-	// ReasonSecretIncomplete: the Secret lacks the key, or the value is not one that can be used.
+	// ReasonSecretIncomplete: the Secret lacks a key, or the value is not one that can be used.
 	ReasonSecretIncomplete = "SecretIncomplete"
 	// ReasonClientCANotFound: the cluster does not publish the CA of its API server's client certificate.
 	ReasonClientCANotFound = "ClientCANotFound"
@@ -68,24 +91,88 @@ const (
 	ReasonInvalidSpec = "InvalidSpec"
 )
 
+// Reasons of the conditions ProviderRegistered, AzureAccessible and NetworkReady alike.
+const (
+	// ReasonNotChecked: the check has not been made yet, or what it needs is missing.
+	ReasonNotChecked = "NotChecked"
+	// ReasonLookForbidden: the identity may not look at what the condition is about.
+	ReasonLookForbidden = "LookForbidden"
+	// ReasonAzureUnavailable: Azure did not answer, or not in a way that proves anything.
+	ReasonAzureUnavailable = "AzureUnavailable"
+	// ReasonThrottled: Azure asked to be asked less; the operator waits as long as it said.
+	ReasonThrottled = "Throttled"
+)
+
+// Reasons of the condition ProviderRegistered.
+const (
+	// ReasonProviderRegistered: the provider is registered, and offers what is asked for.
+	ReasonProviderRegistered = "Registered"
+	// ReasonProviderRegistering: the provider is being registered.
+	ReasonProviderRegistering = "Registering"
+	// ReasonProviderNotRegistered: the provider is not registered in the subscription.
+	ReasonProviderNotRegistered = "ProviderNotRegistered"
+	// ReasonRegistrationForbidden: the identity may not register the provider.
+	ReasonRegistrationForbidden = "RegistrationForbidden"
+	// ReasonRegistrationIgnored: spec.providerRegistration is Ignore.
+	ReasonRegistrationIgnored = "RegistrationIgnored"
+	// ReasonLocationNotAvailable: the region does not run container groups.
+	ReasonLocationNotAvailable = "LocationNotAvailable"
+	// ReasonOSTypeNotAvailable: the region does not run container groups of an operating system asked for.
+	ReasonOSTypeNotAvailable = "OSTypeNotAvailable"
+)
+
 // Reasons of the condition AzureAccessible.
 const (
 	// ReasonAccessible: Azure accepted the credentials on the resource group.
 	ReasonAccessible = "Accessible"
-	// ReasonNotChecked: the check has not been made yet, or what it needs is missing.
-	ReasonNotChecked = "NotChecked"
-	// ReasonCredentialsRejected: Microsoft Entra refused a token.
+	// ReasonQuotaExhausted: Azure accepts the credentials, and runs no more container groups in the region.
+	ReasonQuotaExhausted = "QuotaExhausted"
+	// ReasonCredentialsRejected: Microsoft Entra refused a token, or Azure refused the token.
 	ReasonCredentialsRejected = "CredentialsRejected"
 	// ReasonSecretExpired: Microsoft Entra refused a token because the client secret is expired.
 	ReasonSecretExpired = "SecretExpired"
+	// ReasonTenantNotFound: Microsoft Entra does not know the tenant.
+	ReasonTenantNotFound = "TenantNotFound"
+	// ReasonCloudMismatch: the credentials belong to another cloud than the connector.
+	ReasonCloudMismatch = "CloudMismatch"
 	// ReasonForbidden: the identity lacks rights on the resource group.
 	ReasonForbidden = "Forbidden"
+	// ReasonDenied: a deny assignment, a policy or a lock takes rights on the resource group away.
+	ReasonDenied = "Denied"
+	// ReasonResourceGroupLocked: AKS lets nobody write to the cluster's node resource group.
+	ReasonResourceGroupLocked = "ResourceGroupLocked"
 	// ReasonResourceGroupNotFound: the resource group does not exist in the subscription.
 	ReasonResourceGroupNotFound = "ResourceGroupNotFound"
 	// ReasonSubscriptionNotFound: the subscription does not exist in the tenant.
 	ReasonSubscriptionNotFound = "SubscriptionNotFound"
-	// ReasonAzureUnavailable: Azure did not answer, or not in a way that proves anything.
-	ReasonAzureUnavailable = "AzureUnavailable"
+	// ReasonSubscriptionDisabled: the subscription is disabled.
+	ReasonSubscriptionDisabled = "SubscriptionDisabled"
+)
+
+// Reasons of the condition NetworkReady.
+const (
+	// ReasonNetworkReady: container groups can be placed in the subnet.
+	ReasonNetworkReady = "SubnetUsable"
+	// ReasonSubnetNotFound: the subnet, or its virtual network, does not exist.
+	ReasonSubnetNotFound = "SubnetNotFound"
+	// ReasonSubnetDelegatedElsewhere: the subnet is delegated to another service.
+	ReasonSubnetDelegatedElsewhere = "SubnetDelegatedElsewhere"
+	// ReasonSubnetInUse: the subnet is not delegated, and can't be, because something else is in it.
+	ReasonSubnetInUse = "SubnetInUse"
+	// ReasonSubnetHasRouteTable: the virtual kubelet does not start with a subnet that has a route table.
+	ReasonSubnetHasRouteTable = "SubnetHasRouteTable"
+	// ReasonSubnetInOtherLocation: the virtual network is in another region than the container groups.
+	ReasonSubnetInOtherLocation = "SubnetInOtherLocation"
+	// ReasonSubnetTooSmall: the subnet has no room for a container group.
+	ReasonSubnetTooSmall = "SubnetTooSmall"
+	// ReasonSubnetJoinForbidden: the identity may not place container groups in the subnet.
+	ReasonSubnetJoinForbidden = "SubnetJoinForbidden"
+)
+
+// Reasons of the condition Suspended.
+const (
+	// ReasonSuspended: spec.suspend is true.
+	ReasonSuspended = "Suspended"
 )
 
 // Reasons of LinuxNodeReady, WindowsNodeReady and of a node's own Ready.
@@ -110,11 +197,13 @@ const (
 	ReasonNodeNotReady = "NodeNotReady"
 	// ReasonWaitingForRetirement: a node of the same name is still being removed.
 	ReasonWaitingForRetirement = "WaitingForRetirement"
-	// ReasonNotStarted: the virtual kubelet was not started; the conditions Resolved and AzureAccessible
-	// say why.
+	// ReasonNotStarted: the virtual kubelet was not started; another condition says why.
 	ReasonNotStarted = "NotStarted"
 	// ReasonAzureNotAccessible: the virtual kubelet runs, and Azure refuses its credentials.
 	ReasonAzureNotAccessible = "AzureNotAccessible"
+	// ReasonContainerGroupsImpossible: the virtual kubelet runs, and another condition says why Azure would
+	// refuse its container groups.
+	ReasonContainerGroupsImpossible = "ContainerGroupsImpossible"
 )
 
 // Reasons of the condition Retiring, of the connector and of a node.

@@ -12,6 +12,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -28,26 +30,30 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
-// The virtual kubelet that this release deploys where a connector does not say otherwise.
-const (
-	virtualKubeletRepository = "mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet"
-	virtualKubeletTag        = "1.6.4"
-)
+// virtualKubeletImage is what this release deploys where a connector does not say otherwise.
+const virtualKubeletImage = "mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet:1.6.4"
 
 // config is what the flags say.
 type config struct {
-	connectorNamespace string
-	leaderElection     bool
-	probeAddress       string
-	metricsAddress     string
-	workers            int
-	log                zap.Options
+	connectorNamespace  string
+	virtualKubeletImage string
+	allowedRepositories string
+	leaderElection      bool
+	probeAddress        string
+	metricsAddress      string
+	workers             int
+	log                 zap.Options
 }
 
 func main() {
 	var c config
 	flag.StringVar(&c.connectorNamespace, "connector-namespace", ownNamespace(),
 		"the namespace that virtual kubelets run in and that Secrets are read from; the operator's own unless given")
+	flag.StringVar(&c.virtualKubeletImage, "virtual-kubelet-image", virtualKubeletImage,
+		"the virtual kubelet's image where a connector names none, with a tag, a digest or both; for mirrors")
+	flag.StringVar(&c.allowedRepositories, "allowed-image-repositories", "",
+		"the repositories that a connector may take the virtual kubelet's image from, separated by commas; one that ends with /* stands for all below it; "+
+			"that of --virtual-kubelet-image unless given. An image runs with the rights of a node.")
 	flag.BoolVar(&c.leaderElection, "leader-elect", true, "let one of several operators work at a time")
 	flag.StringVar(&c.probeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.StringVar(&c.metricsAddress, "metrics-bind-address", ":8443",
@@ -66,6 +72,10 @@ func main() {
 func run(ctx context.Context, c config) error {
 	if c.connectorNamespace == "" {
 		return errors.New("--connector-namespace is not set, and the operator does not run in a cluster that would tell its own")
+	}
+	image, err := parseImage(c.virtualKubeletImage)
+	if err != nil {
+		return fmt.Errorf("--virtual-kubelet-image: %w", err)
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -96,9 +106,10 @@ func run(ctx context.Context, c config) error {
 	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Defaults: resolve.Defaults{
-			Namespace:       c.connectorNamespace,
-			ImageRepository: virtualKubeletRepository,
-			ImageTag:        virtualKubeletTag,
+			Namespace:           c.connectorNamespace,
+			Image:               image,
+			AllowedRepositories: repositories(c.allowedRepositories, image.Repository),
+			Proxy:               proxy(os.LookupEnv),
 		},
 		Connect: azure.NewConnector(nil, "vk-connector-operator"),
 		Workers: c.workers,
@@ -122,4 +133,48 @@ func ownNamespace() string {
 		return ""
 	}
 	return strings.TrimSpace(string(namespace))
+}
+
+// parseImage reads an image reference.
+func parseImage(reference string) (v1alpha1.Image, error) {
+	named, err := name.ParseReference(reference, name.WithDefaultTag(""))
+	if err != nil {
+		return v1alpha1.Image{}, err
+	}
+	rest, digest, _ := strings.Cut(reference, "@")
+	image := v1alpha1.Image{Repository: rest, Digest: digest}
+	if i := strings.LastIndex(rest, ":"); i > strings.LastIndex(rest, "/") {
+		image.Repository, image.Tag = rest[:i], rest[i+1:]
+	}
+	if image.Tag == "" && image.Digest == "" {
+		return v1alpha1.Image{}, fmt.Errorf("%s has neither a tag nor a digest", named.Context())
+	}
+	return image, nil
+}
+
+// repositories splits a list of repositories; an empty one has the default.
+func repositories(list, standard string) []string {
+	var out []string
+	for entry := range strings.SplitSeq(list, ",") {
+		if entry = strings.TrimSpace(entry); entry != "" {
+			out = append(out, entry)
+		}
+	}
+	if len(out) == 0 {
+		return []string{standard}
+	}
+	return out
+}
+
+// proxy returns the variables by which Go programs find a proxy, as far as they are set.
+func proxy(lookup func(string) (string, bool)) []corev1.EnvVar {
+	var out []corev1.EnvVar
+	for _, upper := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
+		for _, variable := range []string{upper, strings.ToLower(upper)} {
+			if value, ok := lookup(variable); ok && value != "" {
+				out = append(out, corev1.EnvVar{Name: variable, Value: value})
+			}
+		}
+	}
+	return out
 }

@@ -57,6 +57,17 @@ func (e *PredecessorError) Error() string {
 	return fmt.Sprintf("the former node %s is still being removed", e.Node)
 }
 
+// RivalError says that an older connector comes to the same name of a node.
+type RivalError struct {
+	// Node is the node's name, Connector the older connector.
+	Node, Connector string
+}
+
+// Error names the older connector and the remedy.
+func (e *RivalError) Error() string {
+	return fmt.Sprintf("connector %s, which is older, has a node of the name %s, too: set another spec.node.namePrefix, or delete one of the two", e.Connector, e.Node)
+}
+
 // Applier applies the objects of nodes.
 type Applier struct {
 	Client client.Client

@@ -5,9 +5,12 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,13 +19,41 @@ import (
 
 // How often and how long Azure is asked.
 const (
-	refreshInterval = 5 * time.Minute
-	firstRetry      = 5 * time.Second
-	deleteSettle    = 2 * time.Second
-	deletePatience  = time.Minute
-	requestTimeout  = time.Minute
-	inFlight        = 8
+	// A good answer is renewed soon enough that a fault is told within a minute, but no subscription is asked more
+	// than once a second on average, however much there is to ask.
+	refreshInterval = 40 * time.Second
+	perQuestion     = time.Second
+	// A bad one is asked for again at once and then less often, but soon enough that what was mended is told within
+	// a minute.
+	firstRetry = 5 * time.Second
+	lastRetry  = 40 * time.Second
+	// movingInterval is for what is about to change by itself.
+	movingInterval = 5 * time.Second
+
+	deleteSettle   = 2 * time.Second
+	deletePatience = time.Minute
+	inFlight       = 8
+	// A question that gets no answer for long is told of, and goes on for a while: a slow Azure is not a dead one.
+	answerPatience = 15 * time.Second
+	requestTimeout = 90 * time.Second
 )
+
+// Answer is what Azure said, the last time that it was asked.
+type Answer[T any] struct {
+	// Value is the last answer; Have says that there is one. A problem that proves nothing leaves it.
+	Value T
+	Have  bool
+	// Problem is why there is no newer answer.
+	Problem *Problem
+	// AskedAt is when the last request began; zero as long as there was none.
+	AskedAt time.Time
+	// GoodSince is when the first of an unbroken row of answers without a Problem came, ChangedAt when the first came
+	// that said what Value says.
+	GoodSince, ChangedAt time.Time
+}
+
+// Known reports whether Azure has been asked, with whatever result.
+func (a Answer[T]) Known() bool { return !a.AskedAt.IsZero() }
 
 // Listing is what Azure said of a target's container groups, the last time that it was asked.
 type Listing struct {
@@ -36,61 +67,70 @@ type Listing struct {
 	GoodSince time.Time
 }
 
-func (l Listing) has(name string) bool {
-	return slices.ContainsFunc(l.Groups, func(g ContainerGroup) bool { return g.Name == name })
-}
-
 // OfNode returns the container groups that carry a node's tag.
 func (l Listing) OfNode(node string) []ContainerGroup {
 	return slices.DeleteFunc(slices.Clone(l.Groups), func(g ContainerGroup) bool { return g.NodeName != node })
 }
 
-// Inventory answers from memory which container groups a target has. It asks Azure in the background,
-// so that a slow or dead Azure holds up no caller, and tells its watchers when an answer changes.
+// Inventory answers from memory what Azure has and says. It asks Azure in the background, so that a slow or dead
+// Azure holds up no caller, and tells its watchers when an answer changes. Of all who ask the same with the same
+// credential, Azure hears once.
 //
-// A connector watches the targets that it lists, until a Sweep finds that it no longer does; what nobody
-// watches is forgotten.
+// A connector watches what it asks, until a Sweep finds that it no longer does; what nobody watches is forgotten.
 type Inventory struct {
 	connect Connector
 	clock   clock.WithDelayedExecution
 	notify  func(connector string)
-	slots   chan struct{}
 
-	mu      sync.Mutex
-	ctx     context.Context //nolint:containedctx // the life of the process, given by Start
-	entries map[string]*entry
+	mu       sync.Mutex
+	ctx      context.Context //nolint:containedctx // the life of the process, given by Start
+	entries  map[string]*entry
+	sessions map[string]*session
+	// holds are until when a subscription is not asked with a credential, as Azure wants it.
+	holds map[string]time.Time
+}
+
+// session is what the questions with one credential share.
+type session struct {
+	*Session
+	// slots limit the requests under way, so that one credential's slow Azure holds up no other's.
+	slots chan struct{}
 }
 
 type entry struct {
-	target Target
-	// client keeps its tokens; nil before the first request.
-	client *Client
-	// watchers are told of changes; true are those that have listed since their last Sweep.
+	question
+	// watchers are told of changes; true are those that have asked since their last Sweep.
 	watchers map[string]bool
 	// waiting are told of the next answer, whatever it is.
 	waiting map[string]struct{}
 
-	listing Listing
-	// failures and refusals are how many requests in a row have failed, to list and to delete.
+	answer Answer[any]
+	// failures and refusals are how many requests in a row have failed, to look and to delete.
 	failures, refusals int
 
 	timer   clock.Timer
 	due     time.Time // when timer fires; zero without one
 	running bool
+	// took is how long the last answer took.
+	took time.Duration
 	// deleting are the container groups that Azure has been asked to delete, with the time of it; zero
 	// for those that it is being asked for.
 	deleting map[string]time.Time
 }
 
+// errSilent is that Azure has not answered yet.
+var errSilent = errors.New("no answer yet")
+
 // NewInventory returns an Inventory that calls notify, from its own goroutines, with the name of a
 // connector for which an answer came or changed.
 func NewInventory(connect Connector, clk clock.WithDelayedExecution, notify func(connector string)) *Inventory {
 	return &Inventory{
-		connect: connect,
-		clock:   clk,
-		notify:  notify,
-		slots:   make(chan struct{}, inFlight),
-		entries: map[string]*entry{},
+		connect:  connect,
+		clock:    clk,
+		notify:   notify,
+		entries:  map[string]*entry{},
+		sessions: map[string]*session{},
+		holds:    map[string]time.Time{},
 	}
 }
 
@@ -137,23 +177,66 @@ func (i *Inventory) Sweep(connector string) {
 			e.timer.Stop()
 		}
 		delete(i.entries, key)
+		i.dropSession(e.credential)
 	}
 }
 
-func (i *Inventory) watched(key string, target Target, connector string) *entry {
-	e, ok := i.entries[key]
+// dropSession forgets the session of a credential that nothing is asked with any more; i.mu is held.
+func (i *Inventory) dropSession(c Credential) {
+	for _, e := range i.entries {
+		if e.credential.key() == c.key() {
+			return
+		}
+	}
+	delete(i.sessions, c.key())
+	maps.DeleteFunc(i.holds, func(limits string, _ time.Time) bool { return strings.HasPrefix(limits, c.key()) })
+}
+
+// watched returns the entry of a question, and notes who asks it; i.mu is held.
+func (i *Inventory) watched(q question, connector string) *entry {
+	e, ok := i.entries[q.key]
 	if !ok {
 		e = &entry{
-			target:   target,
+			question: q,
 			watchers: map[string]bool{},
 			waiting:  map[string]struct{}{},
 			deleting: map[string]time.Time{},
 		}
-		i.entries[key] = e
+		i.entries[q.key] = e
 		i.schedule(e, i.clock.Now())
 	}
 	e.watchers[connector] = true
 	return e
+}
+
+// look returns the last answer to a question. The connector is told of the first and of every other one.
+func look[T any](i *Inventory, connector string, q question) Answer[T] {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	last := i.watched(q, connector).answer
+	answer := Answer[T]{Problem: last.Problem, AskedAt: last.AskedAt, GoodSince: last.GoodSince, ChangedAt: last.ChangedAt}
+	answer.Value, answer.Have = last.Value.(T)
+	return answer
+}
+
+func listing(target Target) question {
+	return question{
+		key: target.key(), credential: target.Credential, subscriptionID: target.SubscriptionID,
+		ask: func(ctx context.Context, s *Session) (any, error) {
+			return s.ContainerGroups(ctx, target.SubscriptionID, target.ResourceGroup)
+		},
+		explain: func(err error) *Problem { return Explain(target, err) },
+		quiet:   true,
+	}
+}
+
+func (e *entry) listing() Listing {
+	groups, _ := e.answer.Value.([]ContainerGroup)
+	return Listing{Groups: groups, Problem: e.answer.Problem, AskedAt: e.answer.AskedAt, GoodSince: e.answer.GoodSince}
+}
+
+func (e *entry) lists(name string) bool {
+	return slices.ContainsFunc(e.listing().Groups, func(g ContainerGroup) bool { return g.Name == name })
 }
 
 // List returns the last listing of a target, and whether it was asked for at since or later. Where it
@@ -161,15 +244,15 @@ func (i *Inventory) watched(key string, target Target, connector string) *entry 
 func (i *Inventory) List(connector string, target Target, since time.Time) (Listing, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	e := i.watched(target.key(), target, connector)
-	if !e.listing.AskedAt.IsZero() && !e.listing.AskedAt.Before(since) {
-		return e.listing, true
+	e := i.watched(listing(target), connector)
+	if e.answer.Known() && !e.answer.AskedAt.Before(since) {
+		return e.listing(), true
 	}
 	e.waiting[connector] = struct{}{}
-	if e.listing.Problem == nil {
+	if e.answer.Problem == nil {
 		i.schedule(e, since)
 	}
-	return e.listing, false
+	return e.listing(), false
 }
 
 // Delete asks Azure in the background to delete a container group, once guard, called right before,
@@ -178,17 +261,17 @@ func (i *Inventory) List(connector string, target Target, since time.Time) (List
 func (i *Inventory) Delete(connector string, target Target, group ContainerGroup, guard func(context.Context) (bool, error)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	e := i.watched(target.key(), target, connector)
+	e := i.watched(listing(target), connector)
 	if _, ok := e.deleting[group.Name]; ok || i.ctx == nil {
 		return
 	}
 	e.deleting[group.Name] = time.Time{}
-	go i.delete(i.ctx, e, connector, group, guard)
+	go i.delete(i.ctx, e, connector, target, group, guard)
 }
 
-func (i *Inventory) delete(ctx context.Context, e *entry, connector string, group ContainerGroup, guard func(context.Context) (bool, error)) {
-	err := i.withClient(ctx, e, func(ctx context.Context, c *Client) error {
-		live, err := c.Get(ctx, group.Name)
+func (i *Inventory) delete(ctx context.Context, e *entry, connector string, target Target, group ContainerGroup, guard func(context.Context) (bool, error)) {
+	err := i.withSession(ctx, e, func(ctx context.Context, s *Session) error {
+		live, err := s.ContainerGroup(ctx, target.SubscriptionID, target.ResourceGroup, group.Name)
 		if IsNotFound(err) {
 			return nil
 		}
@@ -202,7 +285,7 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, grou
 		if agreed, err := guard(ctx); err != nil || !agreed {
 			return nil //nolint:nilerr // see above
 		}
-		return c.Delete(ctx, group.Name)
+		return s.DeleteContainerGroup(ctx, target.SubscriptionID, target.ResourceGroup, group.Name)
 	})
 
 	i.mu.Lock()
@@ -213,8 +296,8 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, grou
 	if err != nil {
 		delete(e.deleting, group.Name)
 		e.refusals++
-		e.listing.Problem = Explain(e.target, err)
-		e.listing.AskedAt = i.clock.Now()
+		e.answer.Problem = e.explain(err)
+		e.answer.AskedAt = i.clock.Now()
 		i.postpone(e)
 		i.tell(connector)
 		return
@@ -222,38 +305,41 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, grou
 	e.refusals = 0
 	e.deleting[group.Name] = i.clock.Now()
 	e.waiting[connector] = struct{}{}
-	if e.listing.Problem == nil {
+	if e.answer.Problem == nil {
 		i.schedule(e, i.clock.Now().Add(deleteSettle))
 	}
 }
 
-func (i *Inventory) withClient(ctx context.Context, e *entry, do func(context.Context, *Client) error) error {
+// withSession has one of the requests of a credential made, once there is room for it.
+func (i *Inventory) withSession(ctx context.Context, e *entry, do func(context.Context, *Session) error) error {
+	session, err := i.session(e.credential)
+	if err != nil {
+		return err
+	}
 	select {
-	case i.slots <- struct{}{}:
-		defer func() { <-i.slots }()
+	case session.slots <- struct{}{}:
+		defer func() { <-session.slots }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	client, err := i.client(e)
-	if err != nil {
-		return err
-	}
-	return do(ctx, client)
+	return do(ctx, session.Session)
 }
 
-func (i *Inventory) client(e *entry) (*Client, error) {
+func (i *Inventory) session(c Credential) (*session, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if e.client == nil {
-		client, err := i.connect(e.target)
-		if err != nil {
-			return nil, err
-		}
-		e.client = client
+	if found, ok := i.sessions[c.key()]; ok {
+		return found, nil
 	}
-	return e.client, nil
+	connected, err := i.connect(c)
+	if err != nil {
+		return nil, err
+	}
+	made := &session{Session: connected, slots: make(chan struct{}, inFlight)}
+	i.sessions[c.key()] = made
+	return made, nil
 }
 
 // schedule makes sure that Azure is asked at a time or before; i.mu is held.
@@ -263,6 +349,9 @@ func (i *Inventory) schedule(e *entry, at time.Time) {
 	}
 	if now := i.clock.Now(); at.Before(now) {
 		at = now
+	}
+	if hold := i.holds[e.limits()]; at.Before(hold) {
+		at = hold
 	}
 	if !e.due.IsZero() && !e.due.After(at) {
 		return
@@ -274,6 +363,9 @@ func (i *Inventory) schedule(e *entry, at time.Time) {
 	e.timer = i.clock.AfterFunc(max(0, at.Sub(i.clock.Now())), func() { go i.refresh(e) })
 }
 
+// limits names whose limits a question counts towards.
+func (q question) limits() string { return q.credential.key() + "/" + q.subscriptionID }
+
 // postpone puts off the next request, whenever it was to be, as long as the failures ask for; i.mu is
 // held.
 func (i *Inventory) postpone(e *entry) {
@@ -281,7 +373,14 @@ func (i *Inventory) postpone(e *entry) {
 		e.timer.Stop()
 	}
 	e.due = time.Time{}
-	i.schedule(e, i.clock.Now().Add(e.backoff()))
+	if e.answer.Problem != nil && e.answer.Problem.RetryAfter > 0 {
+		// Azure throttles whoever asks, not what is asked.
+		until := i.clock.Now().Add(e.answer.Problem.RetryAfter)
+		if until.After(i.holds[e.limits()]) {
+			i.holds[e.limits()] = until
+		}
+	}
+	i.schedule(e, i.clock.Now().Add(i.wait(e)))
 }
 
 func (i *Inventory) refresh(e *entry) {
@@ -292,15 +391,22 @@ func (i *Inventory) refresh(e *entry) {
 		i.mu.Unlock()
 		return
 	}
+	if hold := i.holds[e.limits()]; i.clock.Now().Before(hold) {
+		i.schedule(e, hold)
+		i.mu.Unlock()
+		return
+	}
 	e.running = true
 	ctx := i.ctx
 	askedAt := i.clock.Now()
+	watchdog := i.clock.AfterFunc(max(answerPatience, 2*e.took), func() { go i.tellSilence(e, askedAt) })
+	defer watchdog.Stop()
 	i.mu.Unlock()
 
-	var groups []ContainerGroup
-	err := i.withClient(ctx, e, func(ctx context.Context, c *Client) (err error) {
+	var value any
+	err := i.withSession(ctx, e, func(ctx context.Context, s *Session) (err error) {
 		askedAt = i.clock.Now()
-		groups, err = c.List(ctx)
+		value, err = e.ask(ctx, s)
 		return err
 	})
 
@@ -310,22 +416,16 @@ func (i *Inventory) refresh(e *entry) {
 	if ctx.Err() != nil {
 		return
 	}
-	before := e.listing
-	e.listing = Listing{Groups: groups, Problem: Explain(e.target, err), AskedAt: askedAt, GoodSince: before.GoodSince}
-	if err != nil {
-		e.failures++
-		e.listing.GoodSince = time.Time{}
-	} else {
-		e.failures = 0
+	before := e.answer
+	e.took = i.clock.Since(askedAt)
+	e.take(value, e.explain(err), askedAt, i.clock.Now())
+	if err == nil {
 		maps.DeleteFunc(e.deleting, func(name string, asked time.Time) bool {
-			return !asked.IsZero() && (i.clock.Since(asked) > deletePatience || !e.listing.has(name))
+			return !asked.IsZero() && (i.clock.Since(asked) > deletePatience || !e.lists(name))
 		})
-		if before.GoodSince.IsZero() {
-			e.listing.GoodSince = i.clock.Now()
-		}
 	}
 	names := slices.Collect(maps.Keys(e.waiting))
-	if !sameAnswer(before, e.listing) {
+	if e.differs(before) {
 		names = slices.Collect(maps.Keys(e.watchers))
 	}
 	clear(e.waiting)
@@ -334,9 +434,69 @@ func (i *Inventory) refresh(e *entry) {
 	case err != nil:
 		i.postpone(e)
 	default:
-		i.schedule(e, i.clock.Now().Add(e.backoff()))
+		i.schedule(e, i.clock.Now().Add(i.wait(e)))
+		if before.Problem != nil {
+			i.retryOthers(e)
+		}
 	}
 	i.tell(names...)
+}
+
+// tellSilence notes that a question has had no answer for long; the answer may still come.
+func (i *Inventory) tellSilence(e *entry, since time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !e.running || i.ctx.Err() != nil || e.answer.Problem != nil {
+		return
+	}
+	e.answer.Problem = e.explain(errSilent)
+	if !e.answer.Known() {
+		e.answer.AskedAt = since
+	}
+	i.tell(slices.Collect(maps.Keys(e.watchers))...)
+}
+
+// take notes an answer. One that proves nothing leaves the last value in place.
+func (e *entry) take(value any, problem *Problem, askedAt, now time.Time) {
+	e.answer.Problem, e.answer.AskedAt = problem, askedAt
+	switch {
+	case problem == nil:
+		e.failures = 0
+		if !e.answer.Have || !reflect.DeepEqual(e.answer.Value, value) {
+			e.answer.ChangedAt = now
+		}
+		e.answer.Value, e.answer.Have = value, true
+		if e.answer.GoodSince.IsZero() {
+			e.answer.GoodSince = now
+		}
+		return
+	case problem.Proven:
+		e.answer.Value, e.answer.Have = nil, false
+	}
+	e.failures++
+	e.answer.GoodSince = time.Time{}
+}
+
+// differs reports whether the answer says something else than before to those who only watch.
+func (e *entry) differs(before Answer[any]) bool {
+	now := e.answer
+	switch {
+	case before.Known() != now.Known(), (before.Problem == nil) != (now.Problem == nil):
+		return true
+	case now.Problem != nil:
+		return before.Problem.Message != now.Problem.Message || before.Problem.Reason != now.Problem.Reason
+	}
+	return !e.quiet && !before.ChangedAt.Equal(now.ChangedAt)
+}
+
+// retryOthers asks again what has failed with the credential of an entry that works again: it most likely had the
+// same cause. i.mu is held.
+func (i *Inventory) retryOthers(mended *entry) {
+	for _, e := range i.entries {
+		if e != mended && e.answer.Problem != nil && e.credential.key() == mended.credential.key() {
+			i.schedule(e, i.clock.Now())
+		}
+	}
 }
 
 // tell calls notify outside of the lock.
@@ -348,25 +508,27 @@ func (i *Inventory) tell(names ...string) {
 	}()
 }
 
-// backoff returns how long to wait for the next request, with jitter so that the connectors of a
-// cluster don't ask all at once.
-func (e *entry) backoff() time.Duration {
-	wait := refreshInterval
+// wait returns how long to wait for the next request, with jitter so that not all is asked at once; i.mu is held.
+func (i *Inventory) wait(e *entry) time.Duration {
+	wait := i.interval(e)
 	if failures := max(e.failures, e.refusals); failures > 0 {
-		wait = min(firstRetry<<min(failures-1, 10), refreshInterval)
+		wait = min(firstRetry<<min(failures-1, 10), lastRetry)
+	} else if e.moving != nil && e.moving(e.answer.Value) {
+		wait = movingInterval
 	}
-	wait += rand.N(wait / 5)
-	if e.listing.Problem != nil {
-		wait = max(wait, e.listing.Problem.RetryAfter)
+	wait += rand.N(wait / 10)
+	if e.answer.Problem != nil {
+		wait = max(wait, e.answer.Problem.RetryAfter)
 	}
 	return wait
 }
 
-// sameAnswer reports whether two listings say the same to those who only watch: whether there is a
-// problem, and why.
-func sameAnswer(a, b Listing) bool {
-	if a.AskedAt.IsZero() != b.AskedAt.IsZero() || (a.Problem == nil) != (b.Problem == nil) {
-		return false
+func (i *Inventory) interval(e *entry) time.Duration {
+	asked := 0
+	for _, other := range i.entries {
+		if other.limits() == e.limits() {
+			asked++
+		}
 	}
-	return a.Problem == nil || a.Problem.Message == b.Problem.Message
+	return max(refreshInterval, time.Duration(asked)*perQuestion)
 }

@@ -23,7 +23,7 @@ import (
 // Problem is why Azure could not be used, in words for a condition: without secrets, request ids and
 // times.
 type Problem struct {
-	// Reason is a reason of the condition AzureAccessible.
+	// Reason is a reason of the condition that the question is about.
 	Reason string
 	// Message names the fault and the remedy.
 	Message string
@@ -33,29 +33,105 @@ type Problem struct {
 	RetryAfter time.Duration
 }
 
+// Unproven returns a copy of a problem that says what could not be looked at, rather than what is bad.
+func (p Problem) Unproven() *Problem {
+	p.Proven = false
+	return &p
+}
+
 // IsNotFound reports whether Azure says that there is no such resource.
 func IsNotFound(err error) bool {
 	var response *azcore.ResponseError
-	return errors.As(err, &response) && response.StatusCode == http.StatusNotFound
+	return errors.As(err, &response) && response.StatusCode == http.StatusNotFound && response.ErrorCode != ""
 }
 
-// Explain says what an error of a target's client means. It returns nil for nil.
+// Explain says what an error of asking about a target's container groups means. It returns nil for nil.
 func Explain(target Target, err error) *Problem {
+	return subject{
+		credential:     target.Credential,
+		subscriptionID: target.SubscriptionID,
+		name:           target.String(),
+		absent: Problem{
+			Reason: v1alpha1.ReasonResourceGroupNotFound,
+			Message: fmt.Sprintf("%s does not exist: check spec.containerGroups.resourceGroup, or az group create --subscription %s --name %s --location LOCATION",
+				target, target.SubscriptionID, target.ResourceGroup),
+		},
+		absence: "ResourceGroupNotFound",
+		forbidden: Problem{
+			Reason: v1alpha1.ReasonForbidden,
+			Message: fmt.Sprintf("%s lacks rights on %s: az role assignment create --assignee %s --role Contributor --scope /subscriptions/%s/resourceGroups/%s",
+				target.Credential, target, target.ClientID, target.SubscriptionID, target.ResourceGroup),
+		},
+		subscription: "spec.containerGroups.subscriptionID",
+		proves:       true,
+	}.explain(err)
+}
+
+// subject is what a question is about, with what the answers mean that are not the same for all.
+type subject struct {
+	credential     Credential
+	subscriptionID string
+	// name is how a message names it, subscription the field of the spec that names its subscription.
+	name, subscription string
+	// absent is the problem where Azure says that it does not exist, by the code absence or, where that is empty,
+	// by any; forbidden where it does not let the identity look.
+	absent, forbidden Problem
+	absence           string
+	// proves says that a look which Azure forbids proves that the connector can't work.
+	proves bool
+}
+
+func (s subject) explain(err error) *Problem {
 	if err == nil {
 		return nil
 	}
+	var elsewhere *wrongCloudError
+	if errors.As(err, &elsewhere) {
+		return &Problem{Reason: v1alpha1.ReasonCloudMismatch, Proven: true, Message: fmt.Sprintf(
+			"tenant %s belongs to %s, and the connector to %s: set spec.cloud to %s, or give credentials of %s",
+			elsewhere.tenantID, elsewhere.home, s.credential.Cloud, elsewhere.home, s.credential.Cloud)}
+	}
 	var refused *azidentity.AuthenticationFailedError
 	if errors.As(err, &refused) && refused.RawResponse != nil {
-		return explainRefusal(target, refused.RawResponse)
+		return s.explainRefusal(refused)
 	}
 	var response *azcore.ResponseError
-	if errors.As(err, &response) && response.RawResponse != nil {
-		return explainResponse(target, response)
+	switch {
+	case errors.As(err, &response) && response.RawResponse != nil:
+		return s.explainResponse(response)
+	case errors.Is(err, errNoSubnet):
+		s.absent.Proven = true
+		return &s.absent
+	case s.credential.Type == v1alpha1.CredentialTypeManagedIdentity && isCredentialUnavailable(err):
+		return &Problem{Reason: v1alpha1.ReasonAzureUnavailable, Message: fmt.Sprintf(
+			"the instance metadata endpoint 169.254.169.254 gave no token for managed identity %s: the operator must run on an Azure machine that carries the identity, and its NO_PROXY must name 169.254.169.254 where it has a proxy",
+			s.credential.ClientID)}
+	}
+	if errors.Is(err, errSilent) {
+		return &Problem{Reason: v1alpha1.ReasonAzureUnavailable, Message: fmt.Sprintf("Azure takes long to answer for %s", s.name)}
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return s.notAzures("with what is no JSON")
 	}
 	return &Problem{
 		Reason:  v1alpha1.ReasonAzureUnavailable,
-		Message: fmt.Sprintf("Azure did not answer for %s: check that the operator can reach it and resolve its names", target),
+		Message: fmt.Sprintf("Azure did not answer for %s: check that the operator can reach it and resolve its names", s.name),
 	}
+}
+
+// notAzures is an answer of somebody else, such as a proxy.
+func (s subject) notAzures(how string) *Problem {
+	return &Problem{
+		Reason:  v1alpha1.ReasonAzureUnavailable,
+		Message: fmt.Sprintf("something between the operator and Azure answered %s for %s: check the proxies and firewalls", how, s.name),
+	}
+}
+
+func isCredentialUnavailable(err error) bool {
+	var unavailable interface{ NonRetriable() }
+	var refused *azidentity.AuthenticationFailedError
+	return errors.As(err, &unavailable) && !errors.As(err, &refused)
 }
 
 // refusal is the body of an OAuth error response (RFC 6749, section 5.2).
@@ -64,83 +140,125 @@ type refusal struct {
 	Description string `json:"error_description"`
 }
 
-func explainRefusal(target Target, response *http.Response) *Problem {
+func readRefusal(response *http.Response) refusal {
 	var body refusal
 	if payload, err := runtime.Payload(response); err == nil {
 		_ = json.Unmarshal(payload, &body) // what is no JSON has no description
 	}
-	description := stableDescription(body.Description)
-	if description == "" {
-		description = response.Status
-	}
+	body.Description = stableDescription(body.Description)
+	return body
+}
+
+// tenantUnknown reports whether Microsoft Entra does not know the tenant, in this cloud.
+func tenantUnknown(err error) bool {
+	var refused *azidentity.AuthenticationFailedError
+	return errors.As(err, &refused) && refused.RawResponse != nil &&
+		strings.HasPrefix(readRefusal(refused.RawResponse).Description, "AADSTS90002")
+}
+
+func (s subject) explainRefusal(refused *azidentity.AuthenticationFailedError) *Problem {
+	response := refused.RawResponse
+	body := readRefusal(response)
 	if response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= http.StatusInternalServerError {
 		return &Problem{
-			Reason:     v1alpha1.ReasonAzureUnavailable,
-			Message:    fmt.Sprintf("Microsoft Entra can't issue a token now: %s", description),
+			Reason:     throttledOr(v1alpha1.ReasonAzureUnavailable, response.StatusCode),
+			Message:    fmt.Sprintf("Microsoft Entra can't issue a token now: %s", cmp.Or(body.Description, response.Status)),
 			RetryAfter: retryAfter(response),
 		}
+	}
+	if body.Code == "" {
+		return s.notAzures(response.Status + " when asked for a token")
+	}
+	if s.credential.Type == v1alpha1.CredentialTypeManagedIdentity {
+		return s.explainIdentityRefusal(cmp.Or(body.Description, response.Status))
 	}
 	problem := &Problem{Reason: v1alpha1.ReasonCredentialsRejected, Proven: true}
 	remedy := "check spec.credentials.servicePrincipal and the client secret in its Secret"
 	switch {
-	case strings.HasPrefix(description, "AADSTS7000222"):
+	case strings.HasPrefix(body.Description, "AADSTS7000222"):
 		problem.Reason = v1alpha1.ReasonSecretExpired
-		remedy = fmt.Sprintf("make a new client secret (az ad app credential reset --id %s --append) and put it into the Secret", target.ClientID)
-	case strings.HasPrefix(description, "AADSTS7000215"):
+		remedy = fmt.Sprintf("make a new client secret (az ad app credential reset --id %s --append) and put it into the Secret", s.credential.ClientID)
+	case strings.HasPrefix(body.Description, "AADSTS7000215"):
 		remedy = "put the value of the client secret, not its id, into the Secret"
-	case strings.HasPrefix(description, "AADSTS700016"):
+	case strings.HasPrefix(body.Description, "AADSTS700016"):
 		remedy = "check spec.credentials.servicePrincipal.clientID and tenantID"
-	case strings.HasPrefix(description, "AADSTS90002"):
+	case strings.HasPrefix(body.Description, "AADSTS90002"):
+		problem.Reason = v1alpha1.ReasonTenantNotFound
 		remedy = "check spec.credentials.servicePrincipal.tenantID and spec.cloud"
 	}
 	problem.Message = fmt.Sprintf("Microsoft Entra refused a token for client %s of tenant %s: %s: %s",
-		target.ClientID, target.TenantID, strings.TrimSuffix(description, "."), remedy)
+		s.credential.ClientID, s.credential.TenantID, strings.TrimSuffix(cmp.Or(body.Description, response.Status), "."), remedy)
 	return problem
 }
 
-func explainResponse(target Target, err *azcore.ResponseError) *Problem {
+func (s subject) explainIdentityRefusal(description string) *Problem {
+	problem := &Problem{Reason: v1alpha1.ReasonCredentialsRejected, Proven: true}
+	remedy := "assign it to the machines that the operator and the virtual kubelets run on (az vmss identity assign), and check spec.credentials.managedIdentity.clientID"
+	if strings.Contains(description, "AADSTS500011") {
+		problem.Reason = v1alpha1.ReasonCloudMismatch
+		remedy = "the machine is not in " + string(s.credential.Cloud) + ": check spec.cloud"
+	}
+	problem.Message = fmt.Sprintf("the machine gave no token for managed identity %s: %s: %s",
+		s.credential.ClientID, strings.TrimSuffix(description, "."), remedy)
+	return problem
+}
+
+func throttledOr(reason string, status int) string {
+	if status == http.StatusTooManyRequests {
+		return v1alpha1.ReasonThrottled
+	}
+	return reason
+}
+
+func (s subject) explainResponse(err *azcore.ResponseError) *Problem {
+	status := err.RawResponse.Status
 	switch {
-	case err.StatusCode == http.StatusForbidden && err.ErrorCode != "AuthorizationFailed":
+	case err.StatusCode == http.StatusTooManyRequests || err.StatusCode >= http.StatusInternalServerError:
 		return &Problem{
-			Reason: v1alpha1.ReasonForbidden,
-			Proven: true,
-			Message: fmt.Sprintf("Azure forbids client %s to use %s (%s): check the policies, deny assignments and locks there",
-				target.ClientID, target, cmp.Or(err.ErrorCode, err.RawResponse.Status)),
+			Reason:     throttledOr(v1alpha1.ReasonAzureUnavailable, err.StatusCode),
+			Message:    fmt.Sprintf("Azure answered %d %s for %s", err.StatusCode, cmp.Or(err.ErrorCode, http.StatusText(err.StatusCode)), s.name),
+			RetryAfter: retryAfter(err.RawResponse),
 		}
-	case err.StatusCode == http.StatusForbidden:
-		return &Problem{
-			Reason: v1alpha1.ReasonForbidden,
-			Proven: true,
-			Message: fmt.Sprintf("client %s lacks rights on %s (%s): az role assignment create --assignee %s --role Contributor --scope /subscriptions/%s/resourceGroups/%s",
-				target.ClientID, target, err.ErrorCode, target.ClientID, target.SubscriptionID, target.ResourceGroup),
-		}
+	case err.ErrorCode == "" || err.ErrorCode == status:
+		return s.notAzures(status)
 	case err.ErrorCode == "SubscriptionNotFound" || err.ErrorCode == "InvalidSubscriptionId":
-		return &Problem{
-			Reason: v1alpha1.ReasonSubscriptionNotFound,
-			Proven: true,
-			Message: fmt.Sprintf("subscription %s does not exist in the tenant of the credentials, or is not visible to them: check spec.containerGroups.subscriptionID",
-				target.SubscriptionID),
+		return &Problem{Reason: v1alpha1.ReasonSubscriptionNotFound, Proven: true, Message: fmt.Sprintf(
+			"subscription %s does not exist in the tenant of the credentials, or is not visible to them: check %s", s.subscriptionID, s.subscription)}
+	case err.ErrorCode == "ReadOnlyDisabledSubscription" || err.ErrorCode == "DisabledSubscription":
+		return &Problem{Reason: v1alpha1.ReasonSubscriptionDisabled, Proven: true, Message: fmt.Sprintf(
+			"subscription %s is disabled (%s): enable it, or set another %s", s.subscriptionID, err.ErrorCode, s.subscription)}
+	case err.ErrorCode == "MissingSubscriptionRegistration":
+		return notRegistered(s.subscriptionID)
+	case err.ErrorCode == "DenyAssignmentAuthorizationFailed" || err.ErrorCode == "RequestDisallowedByPolicy" || err.ErrorCode == "ScopeLocked":
+		return &Problem{Reason: v1alpha1.ReasonDenied, Proven: s.proves, Message: fmt.Sprintf(
+			"Azure forbids %s to use %s (%s): check the deny assignments, policies and locks there", s.credential, s.name, err.ErrorCode)}
+	case err.StatusCode == http.StatusForbidden:
+		problem := s.forbidden
+		problem.Proven = s.proves
+		if err.ErrorCode != "AuthorizationFailed" {
+			problem.Message = fmt.Sprintf("Azure forbids %s to use %s (%s): check the policies, deny assignments and locks there",
+				s.credential, s.name, err.ErrorCode)
 		}
-	case err.ErrorCode == "ResourceGroupNotFound":
-		return &Problem{
-			Reason: v1alpha1.ReasonResourceGroupNotFound,
-			Proven: true,
-			Message: fmt.Sprintf("%s does not exist: check spec.containerGroups.resourceGroup, or az group create --subscription %s --name %s --location LOCATION",
-				target, target.SubscriptionID, target.ResourceGroup),
-		}
+		return &problem
+	case err.StatusCode == http.StatusNotFound && (s.absence == "" || s.absence == err.ErrorCode):
+		problem := s.absent
+		problem.Proven = true
+		return &problem
 	case err.StatusCode == http.StatusUnauthorized:
-		return &Problem{
-			Reason: v1alpha1.ReasonCredentialsRejected,
-			Proven: true,
-			Message: fmt.Sprintf("Azure refused the token of client %s for %s (%s): check that the subscription belongs to tenant %s",
-				target.ClientID, target, err.ErrorCode, target.TenantID),
-		}
+		return &Problem{Reason: v1alpha1.ReasonCredentialsRejected, Proven: true, Message: fmt.Sprintf(
+			"Azure refused the token of %s for %s (%s): check that the subscription belongs to tenant %s",
+			s.credential, s.name, err.ErrorCode, cmp.Or(s.credential.TenantID, "of the identity"))}
 	}
 	return &Problem{
-		Reason:     v1alpha1.ReasonAzureUnavailable,
-		Message:    fmt.Sprintf("Azure answered %d %s for %s", err.StatusCode, cmp.Or(err.ErrorCode, http.StatusText(err.StatusCode)), target),
-		RetryAfter: retryAfter(err.RawResponse),
+		Reason:  v1alpha1.ReasonAzureUnavailable,
+		Message: fmt.Sprintf("Azure answered %d %s for %s", err.StatusCode, err.ErrorCode, s.name),
 	}
+}
+
+func notRegistered(subscriptionID string) *Problem {
+	return &Problem{Reason: v1alpha1.ReasonProviderNotRegistered, Proven: true, Message: fmt.Sprintf(
+		"resource provider %s is not registered in subscription %s: az provider register --namespace %s --subscription %s, or set spec.providerRegistration to Register",
+		ProviderNamespace, subscriptionID, ProviderNamespace, subscriptionID)}
 }
 
 // stableDescription returns the first sentence of an error of Microsoft Entra, without the ids and the

@@ -7,10 +7,10 @@ package discover
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -49,82 +49,158 @@ type Missing struct {
 	Reason string
 	// Message names what is missing and the remedy.
 	Message string
+	// Pending says that nothing is wrong yet: it is being asked for.
+	Pending bool
 }
 
-// Facts are what a connector's spec points to in the cluster.
+// Facts are what a connector's spec points to.
 type Facts struct {
-	// ClientSecret is the secret of the service principal; empty where it is Missing.
+	// ClientSecret is the secret of the service principal; empty where it is Missing, and for a managed identity.
 	ClientSecret string
 	// ClientCA holds the PEM certificates that client certificates of the API server are signed by.
 	ClientCA []byte
-	// Missing is nil where everything is there.
+	// Workspace is the Log Analytics workspace; nil where none is asked for.
+	Workspace *Workspace
+	// DNSServiceIP and APIServerURI are the addresses that the cluster gives; empty where it gives none.
+	DNSServiceIP, APIServerURI string
+	// ManagedCluster and ResourceGroup are asked for only where the spec leaves something to them.
+	ManagedCluster azure.Answer[azure.ManagedCluster]
+	ResourceGroup  azure.Answer[azure.ResourceGroup]
+	// Missing is nil where everything is there that the cluster has to have.
 	Missing *Missing
 }
 
-// Facts reads what a connector's spec points to in the cluster.
-func (d *Discoverer) Facts(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector) (Facts, error) {
-	secret, missing, err := d.clientSecret(ctx, connector.Spec.Credentials.ServicePrincipal)
-	if err != nil || missing != nil {
-		return Facts{Missing: missing}, err
-	}
-	facts := Facts{ClientSecret: secret}
+// Workspace is a Log Analytics workspace.
+type Workspace struct {
+	ID string
+	// Key is a secret.
+	Key []byte
+}
 
-	var published corev1.ConfigMap
-	err = d.Cache.Get(ctx, client.ObjectKey{Namespace: ClientCANamespace, Name: ClientCAConfigMap}, &published)
-	if client.IgnoreNotFound(err) != nil {
-		return Facts{}, fmt.Errorf("get ConfigMap %s/%s: %w", ClientCANamespace, ClientCAConfigMap, err)
+// Facts reads what a connector's spec points to.
+func (d *Discoverer) Facts(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector) (Facts, error) {
+	var facts Facts
+	for _, read := range []func(context.Context, *v1alpha1.VirtualKubeletConnector, *Facts) (*Missing, error){
+		d.clientSecret, d.clientCA, d.workspace, d.addresses,
+	} {
+		missing, err := read(ctx, connector, &facts)
+		if err != nil {
+			return Facts{}, err
+		}
+		if facts.Missing == nil {
+			facts.Missing = missing
+		}
 	}
-	facts.ClientCA = []byte(published.Data[clientCAKey])
-	if len(facts.ClientCA) == 0 {
-		facts.Missing = &Missing{v1alpha1.ReasonClientCANotFound, fmt.Sprintf(
-			"ConfigMap %s/%s has no key %s: start the API server with --client-ca-file, so that virtual kubelets can tell it from others",
-			ClientCANamespace, ClientCAConfigMap, clientCAKey)}
-	}
+	d.defaults(connector, &facts)
 	return facts, nil
 }
 
-func (d *Discoverer) clientSecret(ctx context.Context, principal *v1alpha1.ServicePrincipal) (string, *Missing, error) {
+// CredentialOf returns the credential that a spec gives, with a client secret where there is one.
+func CredentialOf(spec *v1alpha1.VirtualKubeletConnectorSpec, clientSecret string) azure.Credential {
+	credential := azure.Credential{Cloud: cmp.Or(spec.Cloud, v1alpha1.CloudPublic), Type: spec.Credentials.Type}
+	if principal := spec.Credentials.ServicePrincipal; principal != nil {
+		credential.TenantID, credential.ClientID = string(principal.TenantID), string(principal.ClientID)
+		credential.ClientSecret = clientSecret
+	}
+	if identity := spec.Credentials.ManagedIdentity; identity != nil {
+		credential.TenantID, credential.ClientID = string(identity.TenantID), string(identity.ClientID)
+	}
+	return credential
+}
+
+// defaults asks Azure for what the spec leaves to it.
+func (d *Discoverer) defaults(connector *v1alpha1.VirtualKubeletConnector, facts *Facts) {
+	spec := &connector.Spec
+	credential := CredentialOf(spec, facts.ClientSecret)
+	if spec.ManagedCluster == nil || !credential.Usable() {
+		return
+	}
+	facts.ManagedCluster = d.Inventory.ManagedCluster(connector.Name, credential, *spec.ManagedCluster)
+	if groups := spec.ContainerGroups; groups.ResourceGroup != "" && groups.Location == "" {
+		facts.ResourceGroup = d.Inventory.ResourceGroup(connector.Name, azure.Target{
+			Credential:     credential,
+			SubscriptionID: string(cmp.Or(groups.SubscriptionID, spec.ManagedCluster.SubscriptionID)),
+			ResourceGroup:  string(groups.ResourceGroup),
+		})
+	}
+}
+
+func (d *Discoverer) clientCA(ctx context.Context, _ *v1alpha1.VirtualKubeletConnector, facts *Facts) (*Missing, error) {
+	var published corev1.ConfigMap
+	err := d.Cache.Get(ctx, client.ObjectKey{Namespace: ClientCANamespace, Name: ClientCAConfigMap}, &published)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("get ConfigMap %s/%s: %w", ClientCANamespace, ClientCAConfigMap, err)
+	}
+	facts.ClientCA = []byte(published.Data[clientCAKey])
+	if len(facts.ClientCA) > 0 {
+		return nil, nil
+	}
+	return &Missing{Reason: v1alpha1.ReasonClientCANotFound, Message: fmt.Sprintf(
+		"ConfigMap %s/%s has no key %s: start the API server with --client-ca-file, so that virtual kubelets can tell it from others",
+		ClientCANamespace, ClientCAConfigMap, clientCAKey)}, nil
+}
+
+func (d *Discoverer) clientSecret(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, facts *Facts) (*Missing, error) {
+	principal := connector.Spec.Credentials.ServicePrincipal
 	if principal == nil {
-		return "", &Missing{v1alpha1.ReasonInvalidSpec, "spec.credentials.servicePrincipal is not set"}, nil
+		return nil, nil
 	}
 	ref := principal.ClientSecretRef
+	value, missing, err := d.secretKey(ctx, string(ref.Name), ref.Key, "the client secret", "spec.credentials.servicePrincipal.clientSecretRef.key")
+	facts.ClientSecret = string(value)
+	return missing, err
+}
+
+// Keys of the Secret of a Log Analytics workspace.
+const (
+	workspaceIDKey  = "workspaceID"
+	workspaceKeyKey = "workspaceKey"
+)
+
+func (d *Discoverer) workspace(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, facts *Facts) (*Missing, error) {
+	analytics := connector.Spec.Monitoring.LogAnalytics
+	if analytics == nil {
+		return nil, nil
+	}
+	name := string(analytics.SecretRef.Name)
+	id, missing, err := d.secretKey(ctx, name, workspaceIDKey, "the id of the Log Analytics workspace", "")
+	if missing != nil || err != nil {
+		return missing, err
+	}
+	key, missing, err := d.secretKey(ctx, name, workspaceKeyKey, "a key of the Log Analytics workspace", "")
+	if missing != nil || err != nil {
+		return missing, err
+	}
+	facts.Workspace = &Workspace{ID: string(id), Key: key}
+	return nil, nil
+}
+
+// secretKey reads a key of a user's Secret. what says what it holds, field where the spec names the key.
+func (d *Discoverer) secretKey(ctx context.Context, name, key, what, field string) ([]byte, *Missing, error) {
 	var secret corev1.Secret
-	err := d.Cache.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: ref.Name}, &secret)
+	err := d.Cache.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: name}, &secret)
 	if apierrors.IsNotFound(err) {
-		return "", &Missing{v1alpha1.ReasonSecretNotFound, fmt.Sprintf(
+		return nil, &Missing{Reason: v1alpha1.ReasonSecretNotFound, Message: fmt.Sprintf(
 			"Secret %s/%s does not exist: kubectl create secret generic %s --namespace %s --from-file=%s=FILE",
-			d.Namespace, ref.Name, ref.Name, d.Namespace, ref.Key)}, nil
+			d.Namespace, name, name, d.Namespace, key)}, nil
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("get Secret %s/%s: %w", d.Namespace, ref.Name, err)
+		return nil, nil, fmt.Errorf("get Secret %s/%s: %w", d.Namespace, name, err)
 	}
-	value, ok := secret.Data[ref.Key]
-	incomplete := func(what string) *Missing {
-		return &Missing{v1alpha1.ReasonSecretIncomplete, fmt.Sprintf("key %s of Secret %s/%s %s", ref.Key, d.Namespace, ref.Name, what)}
-	}
+	value, ok := secret.Data[key]
+	trouble := ""
 	switch {
+	case !ok && field != "":
+		trouble = fmt.Sprintf("does not exist: put %s there, or name another key in %s", what, field)
 	case !ok:
-		return "", incomplete("does not exist: put the client secret there, or name another key in spec.credentials.servicePrincipal.clientSecretRef.key"), nil
+		trouble = fmt.Sprintf("does not exist: put %s there", what)
 	case len(bytes.TrimSpace(value)) == 0:
-		return "", incomplete("is empty: put the client secret there"), nil
+		trouble = fmt.Sprintf("is empty: put %s there", what)
 	case !bytes.Equal(bytes.TrimSpace(value), value):
-		return "", incomplete("begins or ends with a space or a line break, which no client secret does: remove it (echo -n, or printf)"), nil
+		trouble = "begins or ends with a space or a line break, which it must not: remove it (echo -n, or printf)"
 	}
-	return string(value), nil, nil
-}
-
-// Access says whether Azure accepts the credentials on a target.
-type Access struct {
-	// Known is false before the first answer.
-	Known bool
-	// Problem is nil where the credentials work.
-	Problem *azure.Problem
-	// GoodSince is when Azure began to accept them.
-	GoodSince time.Time
-}
-
-// Access says whether Azure accepts the credentials on a target, as far as is known.
-func (d *Discoverer) Access(connector string, target azure.Target) Access {
-	listing, known := d.Inventory.List(connector, target, time.Time{})
-	return Access{Known: known, Problem: listing.Problem, GoodSince: listing.GoodSince}
+	if trouble != "" {
+		return nil, &Missing{Reason: v1alpha1.ReasonSecretIncomplete, Message: fmt.Sprintf("key %s of Secret %s/%s %s", key, d.Namespace, name, trouble)}, nil
+	}
+	return value, nil, nil
 }

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 )
@@ -54,6 +55,35 @@ const claimFreshness = 2 * time.Minute
 
 // recheck is how soon Azure is asked again whether a refused name is free.
 const recheck = 30 * time.Second
+
+// NodeNameField indexes connectors by the names of the nodes that they come to.
+const NodeNameField = "nodeNames"
+
+// Rival returns the oldest of the other connectors that come to a node's name, where that is older; empty where
+// there is none. One that is being deleted holds the name until its node is gone.
+func (d *Discoverer) Rival(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, nodeName string) (string, error) {
+	var list v1alpha1.VirtualKubeletConnectorList
+	if err := d.Cache.List(ctx, &list, client.MatchingFields{NodeNameField: nodeName}); err != nil {
+		return "", fmt.Errorf("list the connectors that come to node %s: %w", nodeName, err)
+	}
+	oldest := connector
+	for i := range list.Items {
+		if older(&list.Items[i], oldest) {
+			oldest = &list.Items[i]
+		}
+	}
+	if oldest.Name == connector.Name {
+		return "", nil
+	}
+	return oldest.Name, nil
+}
+
+func older(a, b *v1alpha1.VirtualKubeletConnector) bool {
+	if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.Name < b.Name
+	}
+	return a.CreationTimestamp.Before(&b.CreationTimestamp)
+}
 
 // Node reads what is known of a node whose container groups are in target.
 func (d *Discoverer) Node(ctx context.Context, node identity.Node, target azure.Target) (NodeFacts, error) {

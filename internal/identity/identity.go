@@ -6,6 +6,7 @@
 package identity
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -37,6 +38,9 @@ const (
 	// before the first start; its value is the node's Hash. It is the evidence that container groups
 	// with the node's tag are this node's.
 	AnnotationClaim = "connector.virtual-kubelet.io/claim"
+
+	// AnnotationTaint on a Node says which taint the operator keeps on it; empty where it keeps none.
+	AnnotationTaint = "connector.virtual-kubelet.io/taint"
 
 	// LabelVirtualNode is the label, with value VirtualNode, that a virtual kubelet puts on its Node.
 	LabelVirtualNode = "type"
@@ -70,13 +74,32 @@ func NodeName(prefix string, os v1alpha1.OSType, location string) string {
 	return prefix + "-" + strings.ToLower(string(os)) + "-" + location
 }
 
-// DefaultPrefix returns the prefix of node names for a connector that gives none.
-func DefaultPrefix(connector string) string { return "virtual-kubelet-" + connector }
+// Prefix returns the prefix of the names of a connector's nodes.
+func Prefix(connector *v1alpha1.VirtualKubeletConnector) string {
+	return cmp.Or(connector.Spec.Node.NamePrefix, "virtual-kubelet-"+connector.Name)
+}
 
 // NormalizeLocation returns Azure's name of a region that is given by name or by display name:
 // "East US" and "eastus" are the same.
-func NormalizeLocation(location string) string {
-	return strings.ToLower(strings.ReplaceAll(location, " ", ""))
+func NormalizeLocation[T ~string](location T) string {
+	return strings.ToLower(strings.ReplaceAll(string(location), " ", ""))
+}
+
+// NodeNames returns the names of the nodes that a connector comes to, as far as its location is known: from
+// its spec, or from Azure, which its status tells.
+func NodeNames(connector *v1alpha1.VirtualKubeletConnector) []string {
+	location := NormalizeLocation(connector.Spec.ContainerGroups.Location)
+	if location == "" {
+		location = connector.Status.Location
+	}
+	if location == "" {
+		return nil
+	}
+	names := make([]string, 0, len(connector.Spec.OSTypes))
+	for _, os := range connector.Spec.OSTypes {
+		names = append(names, NodeName(Prefix(connector), os, location))
+	}
+	return names
 }
 
 // Hash returns a short hash of the identity. Azure compares its names without regard to case, and so

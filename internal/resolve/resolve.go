@@ -8,12 +8,10 @@ package resolve
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
@@ -25,8 +23,13 @@ import (
 type Defaults struct {
 	// Namespace is where virtual kubelets run.
 	Namespace string
-	// ImageRepository and ImageTag are the virtual kubelet's image.
-	ImageRepository, ImageTag string
+	// Image is the virtual kubelet's image.
+	Image v1alpha1.Image
+	// AllowedRepositories are the repositories that a connector may take an image from; one that ends with /*
+	// stands for all below it.
+	AllowedRepositories []string
+	// Proxy are the variables by which the operator itself reaches Azure through a proxy, for the virtual kubelets.
+	Proxy []corev1.EnvVar
 }
 
 // Resolved is a connector with every decision made.
@@ -35,72 +38,114 @@ type Resolved struct {
 	Connector string
 	// Namespace is where virtual kubelets run.
 	Namespace string
-	// Target is where container groups are made, with the credentials; without a client secret where
-	// that is missing.
-	Target azure.Target
-	// Location is the region as Azure names it.
-	Location string
+	// Place is where container groups are made, with the credentials; those are not usable where the client secret
+	// is missing. What Azure has to say first is empty until then.
+	discover.Place
 	// ClientCA holds the PEM certificates of those who may call a virtual kubelet's API.
 	ClientCA []byte
-	// Nodes are the desired nodes, in the order Linux, Windows. They are known whatever is Missing, as
-	// nothing may be removed because something else is not understood; none for a deleted connector.
+	// Workspace is the Log Analytics workspace; nil where there is none.
+	Workspace *discover.Workspace
+	// ClusterResourceID is the AKS cluster that logs are shown with; empty where there is none.
+	ClusterResourceID string
+	// OSTypes are the operating systems asked for, in the order Linux, Windows.
+	OSTypes []v1alpha1.OSType
+	// Nodes are the desired nodes, in the order of OSTypes. They are known whatever is Missing, as nothing may be
+	// removed because something else is not understood; none for a deleted connector, and none while Undecided.
 	Nodes []Node
+	// Undecided says that the nodes' place is not known yet, so that no node may be taken for one that is not wanted.
+	Undecided bool
 	// Missing is why the nodes can't be rendered; nil where they can.
 	Missing *discover.Missing
-}
-
-// Node is a desired node.
-type Node struct {
-	identity.Node
-	// Image is the virtual kubelet's image reference.
-	Image string
-	// Version is the image's version, in the form of a label's value.
-	Version     string
-	PullPolicy  corev1.PullPolicy
-	PullSecrets []string
-	LogLevel    v1alpha1.LogLevel
-	Resources   corev1.ResourceRequirements
+	// Removal says how nodes are removed.
+	Removal v1alpha1.Removal
+	// Remark is what a person may want to know of what the spec points to; empty where there is nothing.
+	Remark string
+	// Networked says that the spec asks for a subnet, for container groups of NetworkOSTypes.
+	Networked      bool
+	NetworkOSTypes []v1alpha1.OSType
+	// Suspended says that nothing is to be changed.
+	Suspended bool
+	// LockedDown says that the resource group is the node resource group of an AKS cluster that locks it.
+	LockedDown bool
 }
 
 // Resolve decides. It does not change its arguments.
 func Resolve(connector *v1alpha1.VirtualKubeletConnector, facts discover.Facts, defaults Defaults) Resolved {
 	spec := &connector.Spec
+	place, missing := place(connector, facts)
 	resolved := Resolved{
 		Connector: connector.Name,
 		Namespace: defaults.Namespace,
-		Location:  identity.NormalizeLocation(spec.ContainerGroups.Location),
+		Place:     place,
 		ClientCA:  facts.ClientCA,
-		Target:    target(spec, facts.ClientSecret),
-		Missing:   facts.Missing,
+		Workspace: facts.Workspace,
+		Missing:   cmp.Or(facts.Missing, missing),
+		Removal:   spec.Removal,
+		Networked: spec.Network != nil,
+		Suspended: spec.Suspend,
 	}
+	resolved.Removal.Policy = cmp.Or(spec.Removal.Policy, v1alpha1.RemovalPolicyDrain)
+	resolved.Removal.OrphanedContainerGroups = cmp.Or(spec.Removal.OrphanedContainerGroups, v1alpha1.OrphanPolicyDelete)
 	if !connector.DeletionTimestamp.IsZero() {
 		return resolved
 	}
 	for _, os := range []v1alpha1.OSType{v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows} {
 		if slices.Contains(spec.OSTypes, os) || (len(spec.OSTypes) == 0 && os == v1alpha1.OSTypeLinux) {
-			resolved.Nodes = append(resolved.Nodes, node(connector, os, resolved, defaults))
+			resolved.OSTypes = append(resolved.OSTypes, os)
 		}
 	}
-	for _, n := range resolved.Nodes {
+	if spec.Network != nil {
+		resolved.NetworkOSTypes = networkOSTypes(spec.Network)
+	}
+	cluster := facts.ManagedCluster.Value
+	resolved.LockedDown = cluster.LockedDown && strings.EqualFold(cluster.NodeResourceGroup, place.Target.ResourceGroup)
+	resolved.Remark = remark(spec.ManagedCluster, facts.ManagedCluster)
+	if analytics := spec.Monitoring.LogAnalytics; analytics != nil {
+		resolved.ClusterResourceID = cmp.Or(analytics.ClusterResourceID, cluster.ID)
+	}
+	if place.Target.SubscriptionID == "" || place.Target.ResourceGroup == "" || place.Location == "" {
+		resolved.Undecided = true
+		return resolved
+	}
+	network, missing := network(spec, facts, place)
+	resolved.Missing = cmp.Or(resolved.Missing, missing)
+	image, missing := image(spec.VirtualKubelet.Image, defaults)
+	resolved.Missing = cmp.Or(resolved.Missing, missing)
+	for _, os := range resolved.OSTypes {
+		n := node(connector, os, resolved, defaults)
+		n.Image = image
+		if network != nil && slices.Contains(resolved.NetworkOSTypes, os) {
+			n.Network = network.of(os)
+		}
+		resolved.Nodes = append(resolved.Nodes, n)
 		if len(n.Name) > identity.MaxNodeNameLength {
-			resolved.Missing = tooLong(n.Name, n.OSType, resolved.Location)
+			resolved.Missing = tooLong(n.Name, os, resolved.Location)
 		}
 	}
 	return resolved
 }
 
-func target(spec *v1alpha1.VirtualKubeletConnectorSpec, clientSecret string) azure.Target {
-	target := azure.Target{
-		Cloud:          cmp.Or(spec.Cloud, v1alpha1.CloudPublic),
-		SubscriptionID: string(spec.ContainerGroups.SubscriptionID),
-		ResourceGroup:  spec.ContainerGroups.ResourceGroup,
-		ClientSecret:   clientSecret,
+// ToCheck returns what Azure is to be asked about: of a deleted connector, only what its removal needs.
+func (r Resolved) ToCheck() discover.Place {
+	place := r.Place
+	if len(r.OSTypes) == 0 {
+		place.Provider, place.Location, place.Subnet = v1alpha1.ProviderRegistrationIgnore, "", nil
 	}
-	if principal := spec.Credentials.ServicePrincipal; principal != nil {
-		target.TenantID = string(principal.TenantID)
-		target.ClientID = string(principal.ClientID)
+	return place
+}
+
+// remark tells of a cluster that is not at work, or not there, although nothing needs it.
+func remark(ref *v1alpha1.ManagedCluster, cluster azure.Answer[azure.ManagedCluster]) string {
+	switch state := cluster.Value; {
+	case ref == nil:
+	case cluster.Problem != nil && cluster.Problem.Proven:
+		return cluster.Problem.Message
+	case state.PowerState != "" && state.PowerState != "Running":
+		return fmt.Sprintf("managed cluster %s is %s", ref.Name, state.PowerState)
+	case state.ProvisioningState == "Deleting" || state.ProvisioningState == "Failed":
+		return fmt.Sprintf("managed cluster %s is in the provisioning state %s", ref.Name, state.ProvisioningState)
 	}
-	return target
+	return ""
 }
 
 // Describes reports whether a node of that name, in the place that the spec gives, has an identity.
@@ -119,71 +164,6 @@ func (r Resolved) identity(name string, os v1alpha1.OSType) identity.Node {
 		ResourceGroup:  r.Target.ResourceGroup,
 		Location:       r.Location,
 	}
-}
-
-func node(connector *v1alpha1.VirtualKubeletConnector, os v1alpha1.OSType, resolved Resolved, defaults Defaults) Node {
-	prefix := cmp.Or(connector.Spec.Node.NamePrefix, identity.DefaultPrefix(connector.Name))
-	vk := &connector.Spec.VirtualKubelet
-	image, version := image(vk.Image, defaults)
-	n := Node{
-		Node:       resolved.identity(identity.NodeName(prefix, os, resolved.Location), os),
-		Image:      image,
-		Version:    version,
-		PullPolicy: cmp.Or(vk.Image.PullPolicy, corev1.PullIfNotPresent),
-		LogLevel:   cmp.Or(vk.LogLevel, "info"),
-		Resources:  resources(vk.Resources),
-	}
-	for _, secret := range vk.Image.PullSecrets {
-		n.PullSecrets = append(n.PullSecrets, secret.Name)
-	}
-	return n
-}
-
-// image returns a reference and a version. A digest without a tag stands alone: the release's tag would
-// say something else than what runs.
-func image(image v1alpha1.Image, defaults Defaults) (reference, version string) {
-	repository := cmp.Or(image.Repository, defaults.ImageRepository)
-	if image.Digest == "" {
-		tag := cmp.Or(image.Tag, defaults.ImageTag)
-		return repository + ":" + tag, labelValue(tag)
-	}
-	if image.Tag != "" {
-		return repository + ":" + image.Tag + "@" + image.Digest, labelValue(image.Tag)
-	}
-	return repository + "@" + image.Digest, strings.TrimPrefix(image.Digest, "sha256:")[:12]
-}
-
-// labelValue makes a tag into a label's value: at most 63 characters, with a letter or digit at its
-// ends.
-func labelValue(tag string) string {
-	return strings.Trim(tag[:min(len(tag), 63)], "-_.")
-}
-
-func resources(given v1alpha1.Resources) corev1.ResourceRequirements {
-	requests := corev1.ResourceList{
-		corev1.ResourceCPU:    resource.MustParse("100m"),
-		corev1.ResourceMemory: resource.MustParse("128Mi"),
-	}
-	for name := range requests {
-		// A request above the limit would be refused.
-		if limit, ok := given.Limits[name]; ok && limit.Cmp(requests[name]) < 0 {
-			requests[name] = limit
-		}
-	}
-	maps.Copy(requests, given.Requests)
-	return corev1.ResourceRequirements{Requests: canonical(requests), Limits: canonical(given.Limits)}
-}
-
-// canonical returns a list whose quantities are written as the API server writes them.
-func canonical(list corev1.ResourceList) corev1.ResourceList {
-	if len(list) == 0 {
-		return nil
-	}
-	out := make(corev1.ResourceList, len(list))
-	for name, quantity := range list {
-		out[name] = resource.MustParse(quantity.String())
-	}
-	return out
 }
 
 func tooLong(name string, os v1alpha1.OSType, location string) *discover.Missing {

@@ -29,13 +29,32 @@ import (
 const retireOwner = client.FieldOwner(identity.ManagedBy + "-retire")
 
 // Cordoned reports whether the operator has cordoned a Node.
-func Cordoned(node *corev1.Node) bool {
+func Cordoned(node *corev1.Node) bool { return !cordonedAt(node).IsZero() }
+
+// cordonedAt returns when the operator cordoned a Node; zero where it did not.
+func cordonedAt(node *corev1.Node) time.Time {
+	if node == nil {
+		return time.Time{}
+	}
 	for _, entry := range node.ManagedFields {
-		if entry.Manager == string(retireOwner) && entry.Operation == metav1.ManagedFieldsOperationApply {
-			return true
+		if entry.Manager == string(retireOwner) && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Time != nil {
+			return entry.Time.Time
 		}
 	}
-	return false
+	return time.Time{}
+}
+
+// forced reports whether pods are to be deleted rather than evicted, and where they will be, in how long.
+func (r *Retirer) forced(node *observe.Node, removal v1alpha1.Removal) (now bool, in time.Duration) {
+	if removal.Policy == v1alpha1.RemovalPolicyForce {
+		return true, 0
+	}
+	since := cordonedAt(node.Node)
+	if removal.DrainTimeoutSeconds == nil || since.IsZero() {
+		return false, 0
+	}
+	in = time.Duration(*removal.DrainTimeoutSeconds)*time.Second - r.Clock.Since(since)
+	return in <= 0, in
 }
 
 // Uncordon takes back the operator's cordon of a Node.
@@ -58,9 +77,9 @@ func (r *Retirer) cordon(ctx context.Context, node *corev1.Node) error {
 	return nil
 }
 
-// drain cordons a node and evicts, by the rules of kubectl drain, the pods that are not leaving yet. It
-// reports whether all of them are gone; those of DaemonSets are not waited for.
-func (r *Retirer) drain(ctx context.Context, node *observe.Node, progress *Progress) (bool, error) {
+// drain cordons a node and evicts, by the rules of kubectl drain, the pods that are not leaving yet, or deletes them
+// where the removal is forced or took too long. It reports whether all of them are gone; those of DaemonSets are not waited for.
+func (r *Retirer) drain(ctx context.Context, node *observe.Node, removal v1alpha1.Removal, progress *Progress) (bool, error) {
 	if err := r.cordon(ctx, node.Node); err != nil {
 		return false, err
 	}
@@ -87,13 +106,19 @@ func (r *Retirer) drain(ctx context.Context, node *observe.Node, progress *Progr
 	progress.After = drainInterval
 	progress.waiting = latest(pods)
 	progress.set(v1alpha1.ReasonDraining, "%s left on the node", count(len(pods), "pod"))
+	forced, in := r.forced(node, removal)
 	var blocked []string
 	for i := range pods {
 		pod := &pods[i]
 		if !pod.DeletionTimestamp.IsZero() {
 			continue
 		}
-		err := helper.EvictPod(*pod, policyv1.SchemeGroupVersion)
+		var err error
+		if forced {
+			err = helper.DeletePod(*pod)
+		} else {
+			err = helper.EvictPod(*pod, policyv1.SchemeGroupVersion)
+		}
 		switch {
 		case err == nil || apierrors.IsNotFound(err):
 		case ctx.Err() != nil:
@@ -110,6 +135,9 @@ func (r *Retirer) drain(ctx context.Context, node *observe.Node, progress *Progr
 		}
 		progress.set(v1alpha1.ReasonEvictionBlocked, "%s left on the node, %d of them can't be evicted yet: %s",
 			count(len(pods), "pod"), len(blocked), text)
+		if in > 0 {
+			progress.Message += "; they are deleted once spec.removal.drainTimeoutSeconds are over"
+		}
 	}
 	return false, nil
 }

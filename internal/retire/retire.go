@@ -57,6 +57,8 @@ type Progress struct {
 	Reason, Message string
 	// Stuck says that the removal does not go on until somebody acts.
 	Stuck bool
+	// Retained says which container groups were left in Azure, as the connector asks for; empty where none were.
+	Retained string
 	// After is when to look again, where no watch will tell; zero where one will.
 	After time.Duration
 
@@ -105,7 +107,7 @@ func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.R
 			r.forget(node.Hash, availability)
 		}
 		if claimed || node.Node != nil {
-			drained, err := r.drain(ctx, node, &progress)
+			drained, err := r.drain(ctx, node, spec.Removal, &progress)
 			if err != nil {
 				return progress, err
 			}
@@ -132,7 +134,11 @@ func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.R
 		progress.set(v1alpha1.ReasonStopping, "waiting for the virtual kubelet's pod to end")
 		return progress, nil
 	}
-	if claimed && !r.deleteLeft(spec, target, node, &progress) {
+	if claimed && spec.Removal.OrphanedContainerGroups == v1alpha1.OrphanPolicyRetain {
+		if !r.retainLeft(spec, target, node, &progress) {
+			return progress, nil
+		}
+	} else if claimed && !r.deleteLeft(spec, target, node, &progress) {
 		return progress, nil
 	}
 	return r.remove(ctx, node, progress)
@@ -213,8 +219,22 @@ func (r *Retirer) deleteLeft(spec resolve.Resolved, target azure.Target, node *o
 	return len(left) == 0
 }
 
+// retainLeft notes which container groups are left, and reports whether Azure has said so, or can't.
+func (r *Retirer) retainLeft(spec resolve.Resolved, target azure.Target, node *observe.Node, progress *Progress) bool {
+	left, known := r.left(spec.Connector, target, node, r.since(node.Hash, virtualKubelet), progress)
+	if progress.Reason == v1alpha1.ReasonAzureNotAsked {
+		progress.Stuck = false
+		progress.Retained = "container groups of node " + node.Name + " that may be left: " + progress.Message
+		return true
+	}
+	if len(left) > 0 {
+		progress.Retained = fmt.Sprintf("%s in %s", names(left), target)
+	}
+	return known
+}
+
 func (r *Retirer) left(connector string, target azure.Target, node *observe.Node, since time.Time, progress *Progress) (left []azure.ContainerGroup, known bool) {
-	if target.ClientSecret == "" {
+	if !target.Usable() {
 		progress.Stuck = true
 		progress.set(v1alpha1.ReasonAzureNotAsked,
 			"can't tell whether container groups are left: the Secret of the node and the one with the client secret are both gone: make the latter again")
@@ -322,7 +342,7 @@ func (r *Retirer) remove(ctx context.Context, node *observe.Node, progress Progr
 // same of a node that it still describes.
 func record(node *observe.Node, spec resolve.Resolved) (config render.AzureConfig, claimed bool, err error) {
 	if node.Secret == nil && (node.Deployment != nil || node.Node != nil) && spec.Describes(node.Name, node.Hash) {
-		return render.AzureConfigOf(spec.Target, spec.Location), true, nil
+		return render.AzureConfigOf(spec.Target, spec.Location, nil), true, nil
 	}
 	if node.Secret == nil || node.Secret.Annotations[identity.AnnotationClaim] != node.Hash {
 		return config, false, nil
@@ -336,10 +356,10 @@ func record(node *observe.Node, spec resolve.Resolved) (config render.AzureConfi
 // target returns where the node's container groups are, with the credentials that the node was started
 // with, or where Azure refuses those, with the ones that the spec gives for the same tenant.
 func (r *Retirer) target(config render.AzureConfig, spec resolve.Resolved) azure.Target {
-	own := target(config, spec.Target)
+	own := target(config, spec.Target.Credential)
 	other := own
-	other.ClientID, other.ClientSecret = spec.Target.ClientID, spec.Target.ClientSecret
-	if own == other || other.ClientSecret == "" || own.ClientSecret == "" ||
+	other.Credential = spec.Target.Credential
+	if own == other || !other.Usable() || !own.Usable() ||
 		own.Cloud != spec.Target.Cloud || !strings.EqualFold(own.TenantID, spec.Target.TenantID) {
 		return own
 	}
@@ -352,16 +372,9 @@ func (r *Retirer) target(config render.AzureConfig, spec resolve.Resolved) azure
 
 // target returns where the node's container groups are, with the live client secret where it is of the
 // node's own identity in Azure, else with the one that the node was started with.
-func target(config render.AzureConfig, live azure.Target) azure.Target {
-	target := azure.Target{
-		Cloud:          v1alpha1.CloudName(config.Cloud),
-		TenantID:       config.TenantID,
-		ClientID:       config.ClientID,
-		ClientSecret:   config.ClientSecret,
-		SubscriptionID: config.SubscriptionID,
-		ResourceGroup:  config.ResourceGroup,
-	}
-	if live.ClientSecret != "" && strings.EqualFold(live.TenantID, target.TenantID) && strings.EqualFold(live.ClientID, target.ClientID) {
+func target(config render.AzureConfig, live azure.Credential) azure.Target {
+	target := config.Target()
+	if live.ClientSecret != "" && live.SameIdentity(target.Credential) {
 		target.ClientSecret = live.ClientSecret
 	}
 	return target

@@ -41,10 +41,10 @@ func (r *Retirer) revive(ctx context.Context, spec resolve.Resolved, node *obser
 		}
 		return nil
 	}
-	if !known || node.Secret == nil || (config.ClientSecret == target.ClientSecret && config.ClientID == target.ClientID) {
+	if !known || node.Secret == nil || config.Target() == target {
 		return nil
 	}
-	config.ClientID, config.ClientSecret = target.ClientID, target.ClientSecret
+	config = config.With(target.Credential)
 	content, err := json.Marshal(config)
 	if err != nil {
 		return fmt.Errorf("write %s of Secret %s: %w", render.AzureKey, node.Name, err)

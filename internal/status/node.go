@@ -60,8 +60,12 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 	if ready := nodeReady(observed.Node); ready.Status != corev1.ConditionTrue {
 		return not(v1alpha1.ReasonNodeNotReady, "node %s is not Ready: %s: %s", name, ready.Reason, quote(in, ready.Message))
 	}
-	if in.Access.Problem != nil && in.Access.Problem.Proven {
-		return not(v1alpha1.ReasonAzureNotAccessible, "node %s can't make container groups: see condition AzureAccessible", name)
+	if finding := in.Preflight.Blocking(node.Desired.OSType); finding != nil {
+		reason := v1alpha1.ReasonContainerGroupsImpossible
+		if finding.Type == v1alpha1.ConditionAzureAccessible {
+			reason = v1alpha1.ReasonAzureNotAccessible
+		}
+		return not(reason, "node %s can't make container groups: see condition %s", name, finding.Type)
 	}
 	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonNodeReady, "node %s is ready", name)
 }
@@ -69,11 +73,17 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 func notStarted(in Input, node Node) metav1.Condition {
 	const is = v1alpha1.ConditionReady
 	switch {
+	case node.Withheld != nil:
+		return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNotStarted, "node %s was not started: see condition %s", node.Desired.Name, node.Withheld.Type)
+	case in.Resolved.Suspended:
+		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s starts once spec.suspend is false", node.Desired.Name)
+	case in.Resolved.Missing != nil && in.Resolved.Missing.Pending:
+		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s was not started: see condition Resolved", node.Desired.Name)
 	case node.Blocked == nil && node.Claim.State == discover.Claimed:
 		return condition(is, metav1.ConditionFalse, v1alpha1.ReasonStarting, "the virtual kubelet of node %s is starting", node.Desired.Name)
 	case in.Resolved.Missing != nil, node.Blocked != nil, node.Claim.State == discover.ClaimRefused:
 		return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNotStarted, "node %s was not started: see condition Resolved", node.Desired.Name)
-	case in.Access.Problem != nil:
+	case in.Preflight.Access.Status != metav1.ConditionTrue && in.Preflight.Access.Reason != v1alpha1.ReasonNotChecked:
 		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s was not started: see condition AzureAccessible", node.Desired.Name)
 	}
 	return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s starts once its name is claimed: see condition Resolved", node.Desired.Name)
@@ -175,7 +185,7 @@ func nodeStatus(node Node, ready metav1.Condition) v1alpha1.NodeStatus {
 		OSType:        node.Desired.OSType,
 		Location:      node.Desired.Location,
 		ResourceGroup: node.Desired.ResourceGroup,
-		Image:         node.Desired.Image,
+		Image:         node.Desired.Reference,
 		Conditions:    []metav1.Condition{ready},
 	}
 	if node.Observed != nil && node.Observed.Node != nil {

@@ -7,6 +7,7 @@ package status
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
+	"github.com/virtual-kubelet/connector-operator/internal/preflight"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 	"github.com/virtual-kubelet/connector-operator/internal/retire"
 )
@@ -26,7 +28,7 @@ import (
 type Input struct {
 	Connector *v1alpha1.VirtualKubeletConnector
 	Resolved  resolve.Resolved
-	Access    discover.Access
+	Preflight preflight.Report
 	// Nodes are the desired nodes, in the order of Resolved.
 	Nodes []Node
 	// Retiring are the nodes that are being removed.
@@ -39,6 +41,8 @@ type Node struct {
 	Claim   discover.Claim
 	// Blocked is why its objects were not applied; nil where they were, or where it was not tried.
 	Blocked error
+	// Withheld is the finding that keeps it from being started for the first time; nil where none does.
+	Withheld *preflight.Finding
 	// Wrote says that its objects have just been changed, so that Observed is out of date.
 	Wrote bool
 	// Observed is nil where nothing exists of the node.
@@ -52,32 +56,71 @@ func Compute(in Input) v1alpha1.VirtualKubeletConnectorStatus {
 		SubscriptionID:     in.Resolved.Target.SubscriptionID,
 		ResourceGroup:      in.Resolved.Target.ResourceGroup,
 		Location:           in.Resolved.Location,
-		DesiredNodes:       new(int32(len(in.Nodes))), //nolint:gosec // two at most
+		DesiredNodes:       new(int32(len(in.Resolved.OSTypes))), //nolint:gosec // two at most
 	}
-	resolved := resolvedCondition(in)
-	access := accessCondition(in)
-	conditions := []metav1.Condition{resolved, access}
+	conditions := []metav1.Condition{resolvedCondition(in)}
+	for _, finding := range in.Preflight.Findings() {
+		conditions = append(conditions, findingCondition(in, finding))
+	}
+	out.Nodes = desiredNodes(in)
 	ready := int32(0)
-	for _, node := range in.Nodes {
-		condition := nodeCondition(in, node)
+	for _, node := range out.Nodes {
+		condition := node.Conditions[0]
 		if condition.Status == metav1.ConditionTrue {
 			ready++
 		}
-		out.Nodes = append(out.Nodes, nodeStatus(node, condition))
-		condition.Type = v1alpha1.NodeReadyCondition(node.Desired.OSType)
+		condition.Type = v1alpha1.NodeReadyCondition(node.OSType)
 		conditions = append(conditions, condition)
 	}
 	out.ReadyNodes = &ready
+	if in.Resolved.Undecided {
+		out.Nodes = knownNodes(out.Nodes)
+	}
 	out.Nodes = append(out.Nodes, retiringNodes(in)...)
 
 	summary := readyCondition(in, conditions)
 	out.Conditions = append([]metav1.Condition{summary}, conditions...)
 	out.Conditions = append(out.Conditions, retiringCondition(in.Retiring)...)
+	if in.Resolved.Suspended {
+		out.Conditions = append(out.Conditions, condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
+			"spec.suspend is true: nothing is changed until it is false, or the connector is deleted"))
+	}
 	out.Conditions = append(out.Conditions, kstatusConditions(in, summary)...)
 	for i := range out.Conditions {
 		out.Conditions[i].ObservedGeneration = in.Connector.Generation
 	}
 	return out
+}
+
+// desiredNodes are the nodes asked for, each with its condition Ready first. Those whose place is not known yet are
+// what they were when they were last looked at.
+func desiredNodes(in Input) []v1alpha1.NodeStatus {
+	var out []v1alpha1.NodeStatus
+	for _, node := range in.Nodes {
+		out = append(out, nodeStatus(node, nodeCondition(in, node)))
+	}
+	if !in.Resolved.Undecided {
+		return out
+	}
+	for _, os := range in.Resolved.OSTypes {
+		node := v1alpha1.NodeStatus{OSType: os}
+		for _, known := range in.Connector.Status.Nodes {
+			if known.OSType == os && meta.FindStatusCondition(known.Conditions, v1alpha1.ConditionReady) != nil {
+				node = *known.DeepCopy()
+			}
+		}
+		if node.Name == "" {
+			node.Conditions = []metav1.Condition{condition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted,
+				"the node is not named before its place is known: see condition Resolved")}
+		}
+		out = append(out, node)
+	}
+	return out
+}
+
+// knownNodes leaves out those that have no name yet, and could not be listed by it.
+func knownNodes(nodes []v1alpha1.NodeStatus) []v1alpha1.NodeStatus {
+	return slices.DeleteFunc(nodes, func(n v1alpha1.NodeStatus) bool { return n.Name == "" })
 }
 
 func condition(conditionType string, status metav1.ConditionStatus, reason, format string, args ...any) metav1.Condition {
@@ -93,12 +136,19 @@ func condition(conditionType string, status metav1.ConditionStatus, reason, form
 func resolvedCondition(in Input) metav1.Condition {
 	const is = v1alpha1.ConditionResolved
 	if missing := in.Resolved.Missing; missing != nil {
-		return condition(is, metav1.ConditionFalse, missing.Reason, "%s", missing.Message)
+		status := metav1.ConditionFalse
+		if missing.Pending {
+			status = metav1.ConditionUnknown
+		}
+		return condition(is, status, missing.Reason, "%s", redact(in, missing.Message))
 	}
 	for _, node := range in.Nodes {
 		var notOwned *apply.NotOwnedError
 		var predecessor *apply.PredecessorError
+		var rival *apply.RivalError
 		switch {
+		case errors.As(node.Blocked, &rival):
+			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonConflictingConnector, "%s", rival.Error())
 		case errors.As(node.Blocked, &notOwned):
 			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNotOwned, "%s", notOwned.Error())
 		case errors.As(node.Blocked, &predecessor), node.Blocked == nil:
@@ -117,35 +167,37 @@ func resolvedCondition(in Input) metav1.Condition {
 		}
 	}
 	for _, node := range in.Nodes {
-		if node.Claim.State == discover.ClaimPending {
+		switch {
+		case node.Claim.State != discover.ClaimPending || in.Resolved.Suspended:
+		case node.Withheld != nil:
+			return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonClaimPending,
+				"the name of node %s is not claimed before condition %s allows the node to start", node.Desired.Name, node.Withheld.Type)
+		default:
 			return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonClaimPending,
 				"waiting for Azure to say whether the name of node %s is free in %s", node.Desired.Name, in.Resolved.Target)
 		}
 	}
-	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonResolved, "the spec and what it points to are understood")
+	message := "the spec and what it points to are understood"
+	if in.Resolved.Remark != "" {
+		message += "; " + redact(in, in.Resolved.Remark)
+	}
+	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonResolved, "%s", message)
 }
 
-// accessCondition is True when Azure accepted the credentials on the resource group.
-func accessCondition(in Input) metav1.Condition {
-	const is = v1alpha1.ConditionAzureAccessible
-	problem := in.Access.Problem
-	switch {
-	case problem != nil && problem.Proven:
-		return condition(is, metav1.ConditionFalse, problem.Reason, "%s", redact(in, problem.Message))
-	case problem != nil:
-		return condition(is, metav1.ConditionUnknown, problem.Reason, "%s", redact(in, problem.Message))
-	case in.Resolved.Target.ClientSecret == "":
-		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, "there is no client secret to ask Azure with")
-	case !in.Access.Known:
-		// An operator that has just started has not asked yet, and must not write over what it knew before.
-		known := meta.FindStatusCondition(in.Connector.Status.Conditions, is)
+// findingCondition is what Azure was found to say, or what it said before an operator that has just started asks it:
+// what is known is not written over by what is not known yet.
+func findingCondition(in Input, finding preflight.Finding) metav1.Condition {
+	if finding.Reason == v1alpha1.ReasonNotChecked && in.Resolved.Target.Usable() {
+		known := meta.FindStatusCondition(in.Connector.Status.Conditions, finding.Type)
 		if known != nil && known.Reason != v1alpha1.ReasonNotChecked && known.ObservedGeneration == in.Connector.Generation {
-			return condition(is, known.Status, known.Reason, "%s", known.Message)
+			return condition(finding.Type, known.Status, known.Reason, "%s", known.Message)
 		}
-		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, "waiting for Azure's answer")
 	}
-	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonAccessible, "Azure accepts the credentials on %s", in.Resolved.Target)
+	return condition(finding.Type, finding.Status, finding.Reason, "%s", redact(in, finding.Message))
 }
+
+// optional are the conditions that need not be known for a connector to be Ready.
+var optional = []string{v1alpha1.ConditionAzureAccessible, v1alpha1.ConditionProviderRegistered, v1alpha1.ConditionNetworkReady}
 
 // readyCondition sums up the others: False where one is False, True where the nodes are ready, whatever
 // else could not be looked at.
@@ -157,26 +209,47 @@ func readyCondition(in Input, others []metav1.Condition) metav1.Condition {
 	if fault := worst(others); fault != nil {
 		return condition(is, metav1.ConditionFalse, fault.Reason, "%s", fault.Message)
 	}
-	for _, other := range others {
-		if other.Status == metav1.ConditionUnknown && other.Type != v1alpha1.ConditionAzureAccessible {
-			return condition(is, metav1.ConditionUnknown, other.Reason, "%s", other.Message)
+	if unknown := firstUnknown(others); unknown != nil {
+		return condition(is, metav1.ConditionUnknown, unknown.Reason, "%s", unknown.Message)
+	}
+	message := "both virtual nodes are ready"
+	if len(in.Nodes) == 1 {
+		message = "the virtual node is ready"
+	}
+	if access := in.Preflight.Access; access.Reason == v1alpha1.ReasonQuotaExhausted {
+		message += "; " + access.Message
+	}
+	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "%s", message)
+}
+
+// firstUnknown returns what keeps a connector from being Ready as long as it is not known: the fault that Azure is
+// asked in vain with, where that is what is waited for.
+func firstUnknown(conditions []metav1.Condition) *metav1.Condition {
+	var found *metav1.Condition
+	for i := range conditions {
+		if c := &conditions[i]; c.Status == metav1.ConditionUnknown && !slices.Contains(optional, c.Type) && found == nil {
+			found = c
 		}
 	}
-	if len(in.Nodes) == 1 {
-		return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "the virtual node is ready")
+	if found == nil || (found.Reason != v1alpha1.ReasonClaimPending && found.Reason != v1alpha1.ReasonDefaultsPending) {
+		return found
 	}
-	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonReady, "both virtual nodes are ready")
+	access := meta.FindStatusCondition(conditions, v1alpha1.ConditionAzureAccessible)
+	if access != nil && access.Status == metav1.ConditionUnknown && access.Reason != v1alpha1.ReasonNotChecked {
+		return access
+	}
+	return found
 }
 
 // worst returns the first False condition that somebody has to do something about, else the first False
-// one; nil where none is False.
+// one; nil where none is False. A node that was not started only points to the condition that says why.
 func worst(conditions []metav1.Condition) *metav1.Condition {
 	var found *metav1.Condition
 	for i := range conditions {
 		if conditions[i].Status != metav1.ConditionFalse {
 			continue
 		}
-		if !progressing(conditions[i].Reason) {
+		if !progressing(conditions[i].Reason) && conditions[i].Reason != v1alpha1.ReasonNotStarted {
 			return &conditions[i]
 		}
 		if found == nil {
@@ -206,6 +279,8 @@ func kstatusConditions(in Input, ready metav1.Condition) []metav1.Condition {
 		}
 	}
 	switch {
+	case in.Resolved.Suspended && in.Connector.DeletionTimestamp.IsZero():
+		return nil // nothing is being done, and nothing is waited for
 	case len(in.Retiring) > 0:
 		return []metav1.Condition{condition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, "removing node %s: %s", in.Retiring[0].Node, in.Retiring[0].Message)}
 	case ready.Status == metav1.ConditionTrue:
@@ -219,16 +294,23 @@ func kstatusConditions(in Input, ready metav1.Condition) []metav1.Condition {
 // progressing tells the reasons that pass by themselves from those that somebody has to do something about.
 func progressing(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonStarting, v1alpha1.ReasonNodeNotRegistered, v1alpha1.ReasonWaitingForRetirement, v1alpha1.ReasonDeleting:
+	case v1alpha1.ReasonStarting, v1alpha1.ReasonNodeNotRegistered, v1alpha1.ReasonWaitingForRetirement, v1alpha1.ReasonDeleting,
+		v1alpha1.ReasonProviderRegistering:
 		return true
 	}
 	return false
 }
 
-// redact takes the client secret out of a text that comes from elsewhere.
+// redact takes secrets out of a text that comes from elsewhere.
 func redact(in Input, text string) string {
-	if secret := in.Resolved.Target.ClientSecret; secret != "" {
-		return strings.ReplaceAll(text, secret, "REDACTED")
+	secrets := []string{in.Resolved.Target.ClientSecret}
+	if workspace := in.Resolved.Workspace; workspace != nil {
+		secrets = append(secrets, string(workspace.Key))
+	}
+	for _, secret := range secrets {
+		if secret != "" {
+			text = strings.ReplaceAll(text, secret, "REDACTED")
+		}
 	}
 	return text
 }

@@ -19,24 +19,66 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=connector.virtual-kubelet.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("Affinity"):
+		return &apiv1alpha1.AffinityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ContainerGroups"):
 		return &apiv1alpha1.ContainerGroupsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Credentials"):
 		return &apiv1alpha1.CredentialsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Image"):
 		return &apiv1alpha1.ImageApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelector"):
+		return &apiv1alpha1.LabelSelectorApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelectorRequirement"):
+		return &apiv1alpha1.LabelSelectorRequirementApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LocalSecretReference"):
 		return &apiv1alpha1.LocalSecretReferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LogAnalytics"):
+		return &apiv1alpha1.LogAnalyticsApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ManagedCluster"):
+		return &apiv1alpha1.ManagedClusterApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ManagedIdentity"):
+		return &apiv1alpha1.ManagedIdentityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Monitoring"):
+		return &apiv1alpha1.MonitoringApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Network"):
+		return &apiv1alpha1.NetworkApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Node"):
 		return &apiv1alpha1.NodeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeAffinity"):
+		return &apiv1alpha1.NodeAffinityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeCapacity"):
+		return &apiv1alpha1.NodeCapacityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelector"):
+		return &apiv1alpha1.NodeSelectorApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelectorRequirement"):
+		return &apiv1alpha1.NodeSelectorRequirementApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeSelectorTerm"):
+		return &apiv1alpha1.NodeSelectorTermApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NodeStatus"):
 		return &apiv1alpha1.NodeStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("NodeTaint"):
+		return &apiv1alpha1.NodeTaintApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodAffinity"):
+		return &apiv1alpha1.PodAffinityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodAffinityTerm"):
+		return &apiv1alpha1.PodAffinityTermApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PreferredSchedulingTerm"):
+		return &apiv1alpha1.PreferredSchedulingTermApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Removal"):
+		return &apiv1alpha1.RemovalApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ResourceAmounts"):
+		return &apiv1alpha1.ResourceAmountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Resources"):
 		return &apiv1alpha1.ResourcesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecretKeyReference"):
 		return &apiv1alpha1.SecretKeyReferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ServicePrincipal"):
 		return &apiv1alpha1.ServicePrincipalApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Subnet"):
+		return &apiv1alpha1.SubnetApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Toleration"):
+		return &apiv1alpha1.TolerationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VirtualKubelet"):
 		return &apiv1alpha1.VirtualKubeletApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VirtualKubeletConnector"):
@@ -45,6 +87,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.VirtualKubeletConnectorSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("VirtualKubeletConnectorStatus"):
 		return &apiv1alpha1.VirtualKubeletConnectorStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("WeightedPodAffinityTerm"):
+		return &apiv1alpha1.WeightedPodAffinityTermApplyConfiguration{}
 
 	}
 	return nil

@@ -62,6 +62,15 @@ func (r *rig) principal() azcore.TokenCredential {
 	return r.credential(DefaultTenantID, DefaultClientID, DefaultClientSecret)
 }
 
+func (r *rig) identity(clientID string) azcore.TokenCredential {
+	GinkgoHelper()
+	credential, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{
+		ID: azidentity.ClientID(clientID), ClientOptions: r.core(),
+	})
+	Expect(err).NotTo(HaveOccurred())
+	return credential
+}
+
 func (r *rig) groups(subscriptionID string, credential azcore.TokenCredential) *armcontainerinstance.ContainerGroupsClient {
 	GinkgoHelper()
 	client, err := armcontainerinstance.NewContainerGroupsClient(subscriptionID, credential, r.options())
@@ -108,6 +117,15 @@ func containerGroupOf(location string, edit ...func(*armcontainerinstance.Contai
 		e(&group)
 	}
 	return group
+}
+
+// inSubnet puts a group in a subnet of the default network.
+func inSubnet(name string) func(*armcontainerinstance.ContainerGroup) {
+	return func(g *armcontainerinstance.ContainerGroup) {
+		id := "/subscriptions/" + DefaultSubscriptionID + "/resourceGroups/virtual-nodes/providers/Microsoft.Network/virtualNetworks/virtual-nodes/subnets/" + name
+		g.Properties.IPAddress = nil
+		g.Properties.SubnetIDs = []*armcontainerinstance.ContainerGroupSubnetID{{ID: &id}}
+	}
 }
 
 // beAzureError matches an error that the SDK has read out of an answer, by status and code.

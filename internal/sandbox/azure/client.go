@@ -97,6 +97,11 @@ func (c *Client) SetRoleAssignments(ctx context.Context, clientID string, assign
 	return c.call(ctx, http.MethodPut, "/role-assignments", roleAssignmentsBody{clientID, assignments}, nil)
 }
 
+// SetDenyAssignments makes these the only deny assignments of a scope.
+func (c *Client) SetDenyAssignments(ctx context.Context, scope string, assignments ...DenyAssignment) error {
+	return c.call(ctx, http.MethodPut, "/deny-assignments", denyAssignmentsBody{scope, assignments}, nil)
+}
+
 // SetResourceGroup makes or changes a resource group.
 func (c *Client) SetResourceGroup(ctx context.Context, group ResourceGroup) error {
 	return c.call(ctx, http.MethodPut, "/resource-groups", group, nil)
@@ -115,6 +120,17 @@ func (c *Client) SetVirtualNetwork(ctx context.Context, network VirtualNetwork) 
 // SetManagedCluster makes or replaces a managed cluster.
 func (c *Client) SetManagedCluster(ctx context.Context, cluster ManagedCluster) error {
 	return c.call(ctx, http.MethodPut, "/managed-clusters", cluster, nil)
+}
+
+// DeleteManagedCluster takes a managed cluster away at once; its node resource group stays.
+func (c *Client) DeleteManagedCluster(ctx context.Context, subscriptionID, resourceGroup, name string) error {
+	return c.call(ctx, http.MethodDelete, "/managed-clusters",
+		ManagedCluster{SubscriptionID: subscriptionID, ResourceGroup: resourceGroup, Name: name}, nil)
+}
+
+// SetLocation makes or replaces a region.
+func (c *Client) SetLocation(ctx context.Context, location Location) error {
+	return c.call(ctx, http.MethodPut, "/locations", location, nil)
 }
 
 // SetProvider registers a resource provider with a subscription at once, or takes its registration back.

@@ -36,9 +36,13 @@ func (m *ManagedCluster) view() *armcontainerservice.ManagedCluster {
 		ID: new("/subscriptions/" + m.SubscriptionID + "/resourceGroups/" + m.ResourceGroup +
 			"/providers/" + clusterNamespace + "/managedClusters/" + m.Name),
 		Name: new(m.Name), Type: new(clusterNamespace + "/managedClusters"), Location: new(m.Location),
-		Identity: &armcontainerservice.ManagedClusterIdentity{Type: to.Ptr(armcontainerservice.ResourceIdentityTypeSystemAssigned)},
+		Identity: &armcontainerservice.ManagedClusterIdentity{
+			Type: to.Ptr(armcontainerservice.ResourceIdentityTypeSystemAssigned), TenantID: optional(m.TenantID),
+		},
 		Properties: &armcontainerservice.ManagedClusterProperties{
 			AgentPoolProfiles: []*armcontainerservice.ManagedClusterAgentPoolProfile{pool},
+			Fqdn:              optional(m.FQDN),
+			PrivateFQDN:       optional(m.PrivateFQDN),
 			KubernetesVersion: optional(m.KubernetesVersion),
 			NetworkProfile: &armcontainerservice.NetworkProfile{
 				PodCidr: optional(m.PodCIDR), ServiceCidr: optional(m.ServiceCIDR), DNSServiceIP: optional(m.DNSServiceIP),
@@ -53,6 +57,11 @@ func (m *ManagedCluster) view() *armcontainerservice.ManagedCluster {
 	if m.IdentityClientID != "" {
 		view.Properties.IdentityProfile = map[string]*armcontainerservice.UserAssignedIdentity{
 			"kubeletidentity": {ClientID: new(m.IdentityClientID)},
+		}
+	}
+	if m.RestrictionLevel != "" {
+		view.Properties.NodeResourceGroupProfile = &armcontainerservice.ManagedClusterNodeResourceGroupProfile{
+			RestrictionLevel: new(armcontainerservice.RestrictionLevel(m.RestrictionLevel)),
 		}
 	}
 	return view

@@ -12,6 +12,7 @@ type Config struct {
 	ServicePrincipals []ServicePrincipal `json:"servicePrincipals,omitempty"`
 	ManagedIdentities []ManagedIdentity  `json:"managedIdentities,omitempty"`
 	RoleAssignments   []RoleAssignment   `json:"roleAssignments,omitempty"`
+	DenyAssignments   []DenyAssignment   `json:"denyAssignments,omitempty"`
 	ResourceGroups    []ResourceGroup    `json:"resourceGroups,omitempty"`
 	VirtualNetworks   []VirtualNetwork   `json:"virtualNetworks,omitempty"`
 	ManagedClusters   []ManagedCluster   `json:"managedClusters,omitempty"`
@@ -65,7 +66,8 @@ type ManagedIdentity struct {
 	ObjectID string `json:"objectID"`
 }
 
-// RoleAssignment lets a principal act on a scope: a subscription or resource group by its resource ID.
+// RoleAssignment lets a principal act on a scope and what lies in it: a subscription, a resource group or a resource, by
+// its resource ID.
 type RoleAssignment struct {
 	// ClientID of the service principal or managed identity.
 	ClientID string `json:"clientID"`
@@ -73,6 +75,19 @@ type RoleAssignment struct {
 	// Actions allowed, and those of them that are not; * stands for any text.
 	Actions    []string `json:"actions"`
 	NotActions []string `json:"notActions,omitempty"`
+}
+
+// DenyAssignment keeps principals from what their roles allow, on a scope and what lies in it.
+type DenyAssignment struct {
+	Name  string `json:"name"`
+	Scope string `json:"scope"`
+	// Actions denied, and those of them that are not; * stands for any text.
+	Actions    []string `json:"actions"`
+	NotActions []string `json:"notActions,omitempty"`
+	// ClientIDs of the service principals and managed identities that are denied; none is everyone.
+	ClientIDs []string `json:"clientIDs,omitempty"`
+	// ExcludeClientIDs are of those that are not denied.
+	ExcludeClientIDs []string `json:"excludeClientIDs,omitempty"`
 }
 
 // ResourceGroup is an Azure resource group.
@@ -100,6 +115,8 @@ type Subnet struct {
 	AddressPrefix string `json:"addressPrefix"`
 	DelegatedTo   string `json:"delegatedTo,omitempty"`
 	RouteTableID  string `json:"routeTableID,omitempty"`
+	// IPConfigurations is how many network interfaces are in it, which keep its delegation as it is.
+	IPConfigurations int `json:"ipConfigurations,omitempty"`
 }
 
 // ManagedCluster is an AKS cluster as Resource Manager tells of it.
@@ -115,16 +132,24 @@ type ManagedCluster struct {
 	ServiceCIDR       string `json:"serviceCIDR,omitempty"`
 	DNSServiceIP      string `json:"dnsServiceIP,omitempty"`
 	IdentityClientID  string `json:"identityClientID,omitempty"`
+	FQDN              string `json:"fqdn,omitempty"`
+	PrivateFQDN       string `json:"privateFQDN,omitempty"`
+	// TenantID of its identity; the subscription's by default.
+	TenantID string `json:"tenantID,omitempty"`
+	// RestrictionLevel of the node resource group: ReadOnly or Unrestricted. It denies nothing by itself.
+	RestrictionLevel string `json:"restrictionLevel,omitempty"`
 	// PowerState is Running (the default) or Stopped.
 	PowerState string `json:"powerState,omitempty"`
 	// ProvisioningState is Succeeded by default.
 	ProvisioningState string `json:"provisioningState,omitempty"`
 }
 
-// Location is a region; OSTypes are those of the container groups that it can run, none where it has no such service.
+// Location is a region of one cloud (default: the public one); OSTypes are those of the container groups that it can run,
+// none where it has no such service.
 type Location struct {
 	Name        string   `json:"name"`
 	DisplayName string   `json:"displayName"`
+	Cloud       Cloud    `json:"cloud,omitempty"`
 	OSTypes     []string `json:"osTypes,omitempty"`
 }
 
@@ -151,6 +176,10 @@ const (
 	DefaultClientID          = "33333333-3333-3333-3333-333333333333"
 	DefaultClientSecret      = "sandbox-client-secret"
 	DefaultManagedIdentityID = "44444444-4444-4444-4444-444444444444"
+
+	DefaultGovernmentTenantID       = "55555555-5555-5555-5555-555555555555"
+	DefaultGovernmentSubscriptionID = "66666666-6666-6666-6666-666666666666"
+	DefaultGovernmentClientID       = "77777777-7777-7777-7777-777777777777"
 )
 
 const containerGroupDelegation = "Microsoft.ContainerInstance/containerGroups"
@@ -173,26 +202,39 @@ func Reader(clientID, scope string) RoleAssignment {
 }
 
 // DefaultConfig is a small company's Azure: one subscription, a cluster, resource groups for virtual nodes, a service
-// principal and a managed identity that are Contributors.
+// principal and a managed identity that are Contributors; and a branch in the US Government's cloud.
 func DefaultConfig() Config {
-	const sub = DefaultSubscriptionID
+	const sub, government = DefaultSubscriptionID, DefaultGovernmentSubscriptionID
 	both := []string{"Linux", "Windows"}
 	return Config{
-		Tenants: []Tenant{{ID: DefaultTenantID}},
-		Subscriptions: []Subscription{{
-			ID: sub, TenantID: DefaultTenantID,
-			Providers: []string{"Microsoft.ContainerInstance", "Microsoft.ContainerService", "Microsoft.Network"},
-		}},
-		ServicePrincipals: []ServicePrincipal{{
-			TenantID: DefaultTenantID, ClientID: DefaultClientID, ObjectID: "33333333-3333-3333-3333-3333333333aa",
-			Secrets: []ClientSecret{{Value: DefaultClientSecret}},
-		}},
+		Tenants: []Tenant{{ID: DefaultTenantID}, {ID: DefaultGovernmentTenantID, Cloud: USGovernmentCloud}},
+		Subscriptions: []Subscription{
+			{
+				ID: sub, TenantID: DefaultTenantID,
+				Providers: []string{"Microsoft.ContainerInstance", "Microsoft.ContainerService", "Microsoft.Network"},
+			},
+			{
+				ID: government, TenantID: DefaultGovernmentTenantID,
+				Providers: []string{"Microsoft.ContainerInstance", "Microsoft.Network"},
+			},
+		},
+		ServicePrincipals: []ServicePrincipal{
+			{
+				TenantID: DefaultTenantID, ClientID: DefaultClientID, ObjectID: "33333333-3333-3333-3333-3333333333aa",
+				Secrets: []ClientSecret{{Value: DefaultClientSecret}},
+			},
+			{
+				TenantID: DefaultGovernmentTenantID, ClientID: DefaultGovernmentClientID, ObjectID: "77777777-7777-7777-7777-7777777777aa",
+				Secrets: []ClientSecret{{Value: DefaultClientSecret}},
+			},
+		},
 		ManagedIdentities: []ManagedIdentity{{
 			TenantID: DefaultTenantID, ClientID: DefaultManagedIdentityID, ObjectID: "44444444-4444-4444-4444-4444444444aa",
 		}},
 		RoleAssignments: []RoleAssignment{
 			Contributor(DefaultClientID, "/subscriptions/"+sub),
 			Contributor(DefaultManagedIdentityID, "/subscriptions/"+sub),
+			Contributor(DefaultGovernmentClientID, "/subscriptions/"+government),
 		},
 		ResourceGroups: []ResourceGroup{
 			{SubscriptionID: sub, Name: "virtual-nodes", Location: "eastus"},
@@ -202,12 +244,13 @@ func DefaultConfig() Config {
 				SubscriptionID: sub, Name: "MC_clusters_cluster_eastus", Location: "eastus",
 				ManagedBy: "/subscriptions/" + sub + "/resourceGroups/clusters/providers/Microsoft.ContainerService/managedClusters/cluster",
 			},
+			{SubscriptionID: government, Name: "virtual-nodes", Location: "usgovvirginia"},
 		},
 		VirtualNetworks: []VirtualNetwork{{
 			SubscriptionID: sub, ResourceGroup: "virtual-nodes", Name: "virtual-nodes", Location: "eastus",
 			AddressPrefixes: []string{"10.240.0.0/12"},
 			Subnets: []Subnet{
-				{Name: "cluster", AddressPrefix: "10.240.0.0/16"},
+				{Name: "cluster", AddressPrefix: "10.240.0.0/16", IPConfigurations: 3},
 				{Name: "container-groups", AddressPrefix: "10.241.0.0/16", DelegatedTo: containerGroupDelegation},
 				{Name: "free", AddressPrefix: "10.242.0.0/24"},
 				{Name: "taken", AddressPrefix: "10.243.0.0/24", DelegatedTo: "Microsoft.Web/serverFarms"},
@@ -219,7 +262,7 @@ func DefaultConfig() Config {
 			SubnetID: "/subscriptions/" + sub +
 				"/resourceGroups/virtual-nodes/providers/Microsoft.Network/virtualNetworks/virtual-nodes/subnets/cluster",
 			PodCIDR: "10.244.0.0/16", ServiceCIDR: "10.96.0.0/16", DNSServiceIP: "10.96.0.10",
-			IdentityClientID: DefaultManagedIdentityID,
+			IdentityClientID: DefaultManagedIdentityID, FQDN: "cluster-dns-1a2b3c4d.hcp.eastus.azmk8s.io",
 		}},
 		Locations: []Location{
 			{Name: "eastus", DisplayName: "East US", OSTypes: both},
@@ -228,8 +271,8 @@ func DefaultConfig() Config {
 			{Name: "westus2", DisplayName: "West US 2", OSTypes: both},
 			{Name: "westeurope", DisplayName: "West Europe", OSTypes: both},
 			{Name: "northeurope", DisplayName: "North Europe", OSTypes: both},
-			{Name: "usgovvirginia", DisplayName: "USGov Virginia", OSTypes: both},
-			{Name: "chinaeast2", DisplayName: "China East 2", OSTypes: both},
+			{Name: "usgovvirginia", DisplayName: "USGov Virginia", Cloud: USGovernmentCloud, OSTypes: both},
+			{Name: "chinaeast2", DisplayName: "China East 2", Cloud: ChinaCloud, OSTypes: both},
 			{Name: "jioindiawest", DisplayName: "Jio India West", OSTypes: []string{"Linux"}},
 			{Name: "brazilsoutheast", DisplayName: "Brazil Southeast"},
 		},

@@ -86,7 +86,7 @@ func (c *call) putContainerGroup(now time.Time, name string, wanted armcontainer
 	if group == nil {
 		return nil, false, resourceGroupNotFound(c.names["resourceGroup"])
 	}
-	if err := c.world.checkContainerGroup(name, wanted); err != nil {
+	if err := c.world.checkContainerGroup(c.cloud, name, wanted); err != nil {
 		return nil, false, err
 	}
 	existing := group.containerGroups[strings.ToLower(name)]

@@ -202,24 +202,53 @@ var _ = Describe("container groups", func() {
 	})
 
 	It("in a subnet get an address of it, and only in one that fits", func(ctx SpecContext) {
-		in := func(name string) func(*armcontainerinstance.ContainerGroup) {
-			return func(g *armcontainerinstance.ContainerGroup) {
-				id := "/subscriptions/" + DefaultSubscriptionID + "/resourceGroups/virtual-nodes/providers/Microsoft.Network/virtualNetworks/virtual-nodes/subnets/" + name
-				g.Properties.IPAddress = nil
-				g.Properties.SubnetIDs = []*armcontainerinstance.ContainerGroupSubnetID{{ID: &id}}
-			}
-		}
-		Expect(r.create(ctx, "default-web", in("container-groups"))).To(Succeed())
+		Expect(r.create(ctx, "default-web", inSubnet("container-groups"))).To(Succeed())
 		r.clock.Step(time.Minute)
 		p := get(ctx, "default-web").Properties
 		Expect(*p.IPAddress.IP).To(Equal("10.241.0.4"))
 		Expect(*p.SubnetIDs[0].ID).To(HaveSuffix("/subnets/container-groups"))
-		Expect(r.create(ctx, "missing", in("missing"))).To(beAzureError(http.StatusBadRequest, "InvalidResourceReference"))
-		Expect(r.create(ctx, "taken", in("taken"))).To(beAzureError(http.StatusBadRequest, "SubnetMissingRequiredDelegation"))
+		Expect(r.create(ctx, "missing", inSubnet("missing"))).To(beAzureError(http.StatusBadRequest, "InvalidResourceReference"))
+		Expect(r.create(ctx, "taken", inSubnet("taken"))).To(beAzureError(http.StatusBadRequest, "SubnetMissingRequiredDelegation"))
 		limited := Contributor(DefaultClientID, "/subscriptions/"+DefaultSubscriptionID)
 		limited.NotActions = append(limited.NotActions, "Microsoft.Network/*/join/action")
 		Expect(r.SetRoleAssignments(DefaultClientID, limited)).To(Succeed())
-		Expect(r.create(ctx, "may-not", in("container-groups"))).To(beAzureError(http.StatusForbidden, "LinkedAuthorizationFailed"))
+		Expect(r.create(ctx, "may-not", inSubnet("container-groups"))).To(beAzureError(http.StatusForbidden, "LinkedAuthorizationFailed"))
+	})
+
+	It("keep what they are asked for, and never show a secret", func(ctx SpecContext) {
+		Expect(r.create(ctx, "default-web", inSubnet("container-groups"), func(g *armcontainerinstance.ContainerGroup) {
+			g.Properties.Diagnostics = &armcontainerinstance.ContainerGroupDiagnostics{LogAnalytics: &armcontainerinstance.LogAnalytics{
+				LogType:     to.Ptr(armcontainerinstance.LogAnalyticsLogTypeContainerInstanceLogs),
+				WorkspaceID: new("workspace"), WorkspaceKey: new("hidden-key"),
+			}}
+			g.Properties.DNSConfig = &armcontainerinstance.DNSConfiguration{
+				NameServers: []*string{new("10.96.0.10")}, SearchDomains: new("svc.cluster.local"), Options: new("ndots:5"),
+			}
+			g.Properties.Extensions = []*armcontainerinstance.DeploymentExtensionSpec{{
+				Name: new("kube-proxy"),
+				Properties: &armcontainerinstance.DeploymentExtensionSpecProperties{
+					ExtensionType: new("kube-proxy"), Version: new("1.0"), Settings: map[string]any{"clusterCidr": "10.240.0.0/16"},
+					ProtectedSettings: map[string]any{"kubeConfig": "hidden-config"},
+				},
+			}}
+		})).To(Succeed())
+		groups, err := r.Client().ContainerGroups(ctx)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(groups).To(HaveLen(1))
+		p := groups[0].Resource.Properties
+		Expect(*p.Diagnostics.LogAnalytics.WorkspaceID).To(Equal("workspace"))
+		Expect(*p.Diagnostics.LogAnalytics.LogType).To(Equal(armcontainerinstance.LogAnalyticsLogTypeContainerInstanceLogs))
+		Expect(*p.SubnetIDs[0].ID).To(HaveSuffix("/subnets/container-groups"))
+		Expect(p.DNSConfig.NameServers).To(HaveExactElements(HaveValue(Equal("10.96.0.10"))))
+		Expect(*p.DNSConfig.SearchDomains).To(Equal("svc.cluster.local"))
+		Expect(*p.DNSConfig.Options).To(Equal("ndots:5"))
+		Expect(*p.Extensions[0].Properties.ExtensionType).To(Equal("kube-proxy"))
+		Expect(p.Extensions[0].Properties.Settings).To(HaveKeyWithValue("clusterCidr", "10.240.0.0/16"))
+		for _, shown := range []any{groups, get(ctx, "default-web")} {
+			data, err := json.Marshal(shown)
+			Expect(err).NotTo(HaveOccurred())
+			Expect(string(data)).To(SatisfyAll(ContainSubstring("workspace"), Not(ContainSubstring("hidden"))))
+		}
 	})
 
 	It("are refused as Azure refuses them", func(ctx SpecContext) {
@@ -235,6 +264,7 @@ var _ = Describe("container groups", func() {
 		}
 		Expect(r.create(ctx, "here", at("westus"))).To(beAzureError(http.StatusConflict, "InvalidResourceLocation"))
 		Expect(r.create(ctx, "nowhere", at("mars"))).To(beAzureError(http.StatusBadRequest, "LocationNotAvailableForResourceType"))
+		Expect(r.create(ctx, "nowhere", at("usgovvirginia"))).To(beAzureError(http.StatusBadRequest, "LocationNotAvailableForResourceType"))
 		Expect(r.create(ctx, "nowhere", at("brazilsoutheast"))).To(beAzureError(http.StatusBadRequest, "LocationNotAvailableForResourceType"))
 		Expect(r.create(ctx, "windows", at("jioindiawest"), func(g *armcontainerinstance.ContainerGroup) {
 			g.Properties.OSType = to.Ptr(armcontainerinstance.OperatingSystemTypesWindows)

@@ -21,6 +21,10 @@ type (
 		ClientID    string           `json:"clientID"`
 		Assignments []RoleAssignment `json:"assignments"`
 	}
+	denyAssignmentsBody struct {
+		Scope       string           `json:"scope"`
+		Assignments []DenyAssignment `json:"assignments"`
+	}
 	providerBody struct {
 		SubscriptionID string `json:"subscriptionID"`
 		Namespace      string `json:"namespace"`
@@ -46,10 +50,15 @@ func (s *Server) Control() http.Handler {
 	mux.Handle("DELETE /faults", do(s.ClearFaults))
 	mux.Handle("PUT /client-secret", set(func(b clientSecretBody) error { return s.SetClientSecret(b.ClientID, b.Secret, b.Expires) }))
 	mux.Handle("PUT /role-assignments", set(func(b roleAssignmentsBody) error { return s.SetRoleAssignments(b.ClientID, b.Assignments...) }))
+	mux.Handle("PUT /deny-assignments", set(func(b denyAssignmentsBody) error { return s.SetDenyAssignments(b.Scope, b.Assignments...) }))
 	mux.Handle("PUT /resource-groups", set(s.SetResourceGroup))
 	mux.Handle("DELETE /resource-groups", set(func(g ResourceGroup) error { return s.DeleteResourceGroup(g.SubscriptionID, g.Name) }))
 	mux.Handle("PUT /virtual-networks", set(s.SetVirtualNetwork))
 	mux.Handle("PUT /managed-clusters", set(s.SetManagedCluster))
+	mux.Handle("DELETE /managed-clusters", set(func(m ManagedCluster) error {
+		return s.DeleteManagedCluster(m.SubscriptionID, m.ResourceGroup, m.Name)
+	}))
+	mux.Handle("PUT /locations", set(func(l Location) error { s.SetLocation(l); return nil }))
 	mux.Handle("PUT /providers", set(func(b providerBody) error { return s.SetProvider(b.SubscriptionID, b.Namespace, b.Registered) }))
 	mux.Handle("PUT /quota", set(func(q Quota) error { s.SetQuota(q); return nil }))
 	mux.Handle("PUT /timing", set(func(t Timing) error { s.SetTiming(t); return nil }))

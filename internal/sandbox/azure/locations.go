@@ -31,7 +31,7 @@ func (c *call) listCapabilities(string, *armcontainerinstance.LocationClientList
 ) {
 	c.lock()
 	defer c.mu.Unlock()
-	location, _ := c.world.location(c.names["location"])
+	location, _ := c.world.location(c.cloud, c.names["location"])
 	list := armcontainerinstance.CapabilitiesListResult{Value: []*armcontainerinstance.Capabilities{}}
 	for _, osType := range location.OSTypes {
 		list.Value = append(list.Value, &armcontainerinstance.Capabilities{

@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	azcloud "github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerinstance/armcontainerinstance/v2"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -21,10 +19,6 @@ import (
 const publicScope = "https://management.core.windows.net//.default"
 
 var _ = Describe("login", func() {
-	const (
-		governmentTenant       = "55555555-5555-5555-5555-555555555555"
-		governmentSubscription = "66666666-6666-6666-6666-666666666666"
-	)
 	var r *rig
 	BeforeEach(func() { r = newRig(DefaultConfig()) })
 
@@ -60,17 +54,10 @@ var _ = Describe("login", func() {
 	})
 
 	It("gives managed identities their tokens, and only those that there are", func(ctx SpecContext) {
-		identity := func(clientID string) azcore.TokenCredential {
-			c, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{
-				ID: azidentity.ClientID(clientID), ClientOptions: r.core(),
-			})
-			Expect(err).NotTo(HaveOccurred())
-			return c
-		}
-		_, err := r.groups(DefaultSubscriptionID, identity(DefaultManagedIdentityID)).
+		_, err := r.groups(DefaultSubscriptionID, r.identity(DefaultManagedIdentityID)).
 			NewListByResourceGroupPager("virtual-nodes", nil).NextPage(ctx)
 		Expect(err).NotTo(HaveOccurred())
-		Expect(token(ctx, identity("99999999-9999-9999-9999-999999999999"))).To(beLoginError(http.StatusBadRequest, "Identity not found"))
+		Expect(token(ctx, r.identity("99999999-9999-9999-9999-999999999999"))).To(beLoginError(http.StatusBadRequest, "Identity not found"))
 
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://169.254.169.254/metadata/identity/oauth2/token?resource=x", http.NoBody)
 		Expect(err).NotTo(HaveOccurred())
@@ -78,45 +65,7 @@ var _ = Describe("login", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(response.StatusCode).To(Equal(http.StatusBadRequest), "without the Metadata header")
 	})
-
-	It("knows the other clouds, and tells them apart", func(ctx SpecContext) {
-		config := DefaultConfig()
-		config.Tenants = append(config.Tenants, Tenant{ID: governmentTenant, Cloud: USGovernmentCloud})
-		config.Subscriptions = append(config.Subscriptions, Subscription{
-			ID: governmentSubscription, TenantID: governmentTenant, Providers: []string{containerNamespace},
-		})
-		config.ServicePrincipals = append(config.ServicePrincipals, ServicePrincipal{
-			TenantID: governmentTenant, ClientID: DefaultClientID, ObjectID: "o", Secrets: []ClientSecret{{Value: "government"}},
-		})
-		config.RoleAssignments = append(config.RoleAssignments, Contributor(DefaultClientID, "/subscriptions/"+governmentSubscription))
-		config.ResourceGroups = append(config.ResourceGroups, ResourceGroup{SubscriptionID: governmentSubscription, Name: "nodes", Location: "usgovvirginia"})
-		r = newRig(config)
-		public := r.principal()
-
-		r.cloud = azcloud.AzureGovernment
-		government := r.credential(governmentTenant, DefaultClientID, "government")
-		_, err := r.groups(governmentSubscription, government).NewListByResourceGroupPager("nodes", nil).NextPage(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(token(ctx, r.principal())).To(MatchError(ContainSubstring("AADSTS90002")), "a tenant of the public cloud")
-		_, err = r.groups(governmentSubscription, fixedScope{public}).NewListByResourceGroupPager("nodes", nil).NextPage(ctx)
-		Expect(err).To(beAzureError(http.StatusUnauthorized, "InvalidAuthenticationTokenAudience"))
-
-		r.cloud = azcloud.AzurePublic
-		_, err = r.groups(governmentSubscription, public).NewListByResourceGroupPager("nodes", nil).NextPage(ctx)
-		Expect(err).To(beAzureError(http.StatusUnauthorized, "InvalidAuthenticationTokenTenant"), "a subscription of another tenant")
-
-		r.cloud = azcloud.AzureChina
-		Expect(token(ctx, r.principal())).To(MatchError(ContainSubstring("AADSTS90002")))
-	})
 })
-
-// fixedScope asks for the public cloud's token whatever the client wants.
-type fixedScope struct{ azcore.TokenCredential }
-
-func (f fixedScope) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	options.Scopes = []string{publicScope}
-	return f.TokenCredential.GetToken(ctx, options)
-}
 
 var _ = Describe("access tokens", func() {
 	list := func(ctx SpecContext, c *armcontainerinstance.ContainerGroupsClient) error {

@@ -32,14 +32,13 @@ func (s *Server) identityToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	p, ok := s.identityPrincipal(query.Get("client_id"))
+	p, cloud, ok := s.identityPrincipal(query.Get("client_id"))
 	if !ok {
 		fail(http.StatusBadRequest, "invalid_request", "Identity not found")
 		return
 	}
 	resource := query.Get("resource")
-	cloud, ok := cloudOfAudience(resource)
-	if !ok {
+	if got, ok := cloudOfAudience(resource); !ok || got != cloud {
 		err := unknownResource(resource, p.tenantID)
 		fail(err.status, err.kind, "AADSTS500011: "+err.text)
 		return

@@ -83,7 +83,15 @@ func (n *VirtualNetwork) subnetView(s Subnet) *armnetwork.Subnet {
 	if s.RouteTableID != "" {
 		view.Properties.RouteTable = &armnetwork.RouteTable{ID: new(s.RouteTableID)}
 	}
+	for i := range s.IPConfigurations {
+		view.Properties.IPConfigurations = append(view.Properties.IPConfigurations, &armnetwork.IPConfiguration{ID: new(n.ipConfigurationID(s, i))})
+	}
 	return view
+}
+
+func (n *VirtualNetwork) ipConfigurationID(s Subnet, i int) string {
+	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/%s/networkInterfaces/%s-%s-%d/ipConfigurations/ipconfig1",
+		n.SubscriptionID, n.ResourceGroup, networkNamespace, n.Name, s.Name, i)
 }
 
 func (c *call) virtualNetwork() (*VirtualNetwork, *apiError) {
@@ -196,7 +204,14 @@ func (c *call) putSubnet(_ context.Context, _, _, name string, wanted armnetwork
 	}
 	status := http.StatusCreated
 	if i := network.subnetIndex(name); i >= 0 {
-		status, subnet.Name = http.StatusOK, network.Subnets[i].Name
+		was := network.Subnets[i]
+		if was.IPConfigurations > 0 && !strings.EqualFold(was.DelegatedTo, subnet.DelegatedTo) {
+			fail.SetError(newError(http.StatusBadRequest, "SubnetDelegationsCannotChangeWhenSubnetUsedByResource",
+				"Delegations of subnet %s cannot be changed from [%s] to [%s] because it is being used by the resource %s.",
+				network.id()+"/subnets/"+was.Name, was.DelegatedTo, subnet.DelegatedTo, network.ipConfigurationID(was, 0)))
+			return resp, fail
+		}
+		status, subnet.Name, subnet.IPConfigurations = http.StatusOK, was.Name, was.IPConfigurations
 		network.Subnets[i] = subnet
 	} else {
 		network.Subnets = append(network.Subnets, subnet)

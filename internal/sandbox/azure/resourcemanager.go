@@ -96,7 +96,7 @@ func (c *call) admit() *apiError {
 	defer c.mu.Unlock()
 	subscriptionID := c.names["subscription"]
 	c.subscription = c.world.subscriptions[strings.ToLower(subscriptionID)]
-	if c.subscription == nil {
+	if c.subscription == nil || c.subscription.cloud != c.cloud {
 		return newError(http.StatusNotFound, "SubscriptionNotFound", "The subscription '%s' could not be found.", subscriptionID)
 	}
 	if tenantID := c.subscription.tenantID; !strings.EqualFold(tenantID, c.principal.tenantID) {
@@ -116,17 +116,6 @@ func (c *call) admit() *apiError {
 			"The subscription is not registered to use namespace '%s'. See https://aka.ms/rps-not-found for how to register subscriptions.", namespace)
 	}
 	return nil
-}
-
-// authorize checks a right; an empty action is everyone's.
-func (c *call) authorize(action, resourceID string) *apiError {
-	if action == "" || c.world.allows(c.principal.clientID, action, resourceID) {
-		return nil
-	}
-	return newError(http.StatusForbidden, "AuthorizationFailed",
-		"The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. "+
-			"If access was recently granted, please refresh your credentials.",
-		c.principal.clientID, c.principal.objectID, action, resourceID)
 }
 
 // answer has the SDK's fake server form the answer, and writes it with what Azure adds.
@@ -166,7 +155,7 @@ func (c *call) answer(w http.ResponseWriter) {
 
 // fakePath is the path as the SDK's clients of resource groups and permissions write it, which their fakes insist on.
 func fakePath(r route, path string) string {
-	if r.namespace == "" {
+	if client, _, _ := strings.Cut(r.api, "."); client == "ResourceGroupsClient" || client == "PermissionsClient" {
 		return strings.Replace(path, "/resourceGroups", "/resourcegroups", 1)
 	}
 	return path

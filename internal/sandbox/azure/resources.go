@@ -11,9 +11,6 @@ import (
 	"time"
 
 	azfake "github.com/Azure/azure-sdk-for-go/sdk/azcore/fake"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
-	authorizationfake "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2/fake"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources/v3"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources/v3/fake"
 )
@@ -100,7 +97,7 @@ func (c *call) createResourceGroup(_ context.Context, name string, wanted armres
 		fail.SetError(newError(http.StatusBadRequest, "LocationRequired", "The location property is required for this definition."))
 		return resp, fail
 	}
-	location, known := c.world.location(*wanted.Location)
+	location, known := c.world.location(c.cloud, *wanted.Location)
 	if !known {
 		fail.SetError(newError(http.StatusBadRequest, "LocationNotAvailableForResourceGroup",
 			"The provided location '%s' is not available for resource group.", *wanted.Location))
@@ -211,7 +208,7 @@ func (c *call) providerView(namespace string, now time.Time) *armresources.Provi
 			APIVersions:  []*string{new("2023-05-01"), new("2022-10-01-preview")},
 			Locations:    []*string{},
 		}
-		for _, l := range c.world.locations {
+		for _, l := range c.world.locationsOf(c.cloud) {
 			if len(l.OSTypes) > 0 || namespace != containerNamespace {
 				resourceType.Locations = append(resourceType.Locations, new(l.DisplayName))
 			}
@@ -290,30 +287,5 @@ func (c *call) listProviders(*armresources.ProvidersClientListOptions) (
 		list.Value = append(list.Value, c.providerView(namespace, now))
 	}
 	resp.AddPage(http.StatusOK, armresources.ProvidersClientListResponse{ProviderListResult: list}, nil)
-	return resp
-}
-
-func (c *call) permissions() doer {
-	return authorizationfake.NewPermissionsServerTransport(&authorizationfake.PermissionsServer{
-		NewListForResourceGroupPager: c.listPermissions,
-	})
-}
-
-func (c *call) listPermissions(string, *armauthorization.PermissionsClientListForResourceGroupOptions) (
-	resp azfake.PagerResponder[armauthorization.PermissionsClientListForResourceGroupResponse],
-) {
-	c.lock()
-	defer c.mu.Unlock()
-	list := armauthorization.PermissionGetResult{Value: []*armauthorization.Permission{}}
-	scope := "/subscriptions/" + c.subscription.id + "/resourceGroups/" + c.names["resourceGroup"]
-	for _, role := range c.world.roles {
-		if strings.EqualFold(role.ClientID, c.principal.clientID) && inScope(scope, role.Scope) {
-			list.Value = append(list.Value, &armauthorization.Permission{
-				Actions: to.SliceOfPtrs(role.Actions...), NotActions: to.SliceOfPtrs(role.NotActions...),
-				DataActions: []*string{}, NotDataActions: []*string{},
-			})
-		}
-	}
-	resp.AddPage(http.StatusOK, armauthorization.PermissionsClientListForResourceGroupResponse{PermissionGetResult: list}, nil)
 	return resp
 }

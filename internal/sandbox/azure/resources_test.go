@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/authorization/armauthorization/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerinstance/armcontainerinstance/v2"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerservice/armcontainerservice/v6"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v8"
@@ -91,6 +90,7 @@ var _ = Describe("providers", func() {
 		Expect(page.Value).To(HaveLen(3))
 		Expect(page.Value[0].ResourceTypes[0].Locations).To(ContainElement(HaveValue(Equal("East US"))))
 		Expect(page.Value[0].ResourceTypes[0].Locations).NotTo(ContainElement(HaveValue(Equal("Brazil Southeast"))))
+		Expect(page.Value[0].ResourceTypes[0].Locations).NotTo(ContainElement(HaveValue(Equal("USGov Virginia"))))
 		_, err = client.Get(ctx, "Microsoft.Nothing", nil)
 		Expect(err).To(beAzureError(http.StatusNotFound, "InvalidResourceNamespace"))
 	})
@@ -107,6 +107,28 @@ var _ = Describe("providers", func() {
 		usages, err := client.NewListUsagePager("eastus", nil).NextPage(ctx)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(*usages.Value[0].CurrentValue).To(BeEquivalentTo(1))
+	})
+
+	It("follow the regions as they change", func(ctx SpecContext) {
+		r := newRig(DefaultConfig())
+		at := func(g *armcontainerinstance.ContainerGroup) { g.Location = new("marscentral") }
+		Expect(r.create(ctx, "web", at)).To(beAzureError(http.StatusBadRequest, "LocationNotAvailableForResourceType"))
+		control := r.Client()
+		Expect(control.SetLocation(ctx, Location{Name: "Mars Central", DisplayName: "Mars Central", OSTypes: []string{"Linux"}})).To(Succeed())
+		Expect(r.create(ctx, "web", at)).To(Succeed())
+		client, err := armresources.NewProvidersClient(DefaultSubscriptionID, r.principal(), r.options())
+		Expect(err).NotTo(HaveOccurred())
+		locations := func() []*string {
+			GinkgoHelper()
+			got, err := client.Get(ctx, containerNamespace, nil)
+			Expect(err).NotTo(HaveOccurred())
+			return got.ResourceTypes[0].Locations
+		}
+		before := locations()
+		Expect(before).To(ContainElement(HaveValue(Equal("Mars Central"))))
+		Expect(control.SetLocation(ctx, Location{Name: "marscentral"})).To(Succeed())
+		Expect(locations()).To(HaveLen(len(before) - 1))
+		Expect(r.create(ctx, "other", at)).To(beAzureError(http.StatusBadRequest, "LocationNotAvailableForResourceType"))
 	})
 })
 
@@ -157,6 +179,39 @@ var _ = Describe("networks", func() {
 		Expect(list.Value).To(HaveLen(5))
 		Expect(*list.Value[2].Properties.Delegations[0].Properties.ServiceName).To(Equal(containerGroupDelegation))
 	})
+
+	It("keep the delegation of a subnet that is in use", func(ctx SpecContext) {
+		r := newRig(DefaultConfig())
+		subnets, err := armnetwork.NewSubnetsClient(DefaultSubscriptionID, r.principal(), r.options())
+		Expect(err).NotTo(HaveOccurred())
+		used, err := subnets.Get(ctx, "virtual-nodes", "virtual-nodes", "cluster", nil)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(used.Properties.IPConfigurations).To(HaveLen(3))
+		Expect(*used.Properties.IPConfigurations[2].ID).To(Equal("/subscriptions/" + DefaultSubscriptionID + "/resourceGroups/virtual-nodes/providers/" +
+			"Microsoft.Network/networkInterfaces/virtual-nodes-cluster-2/ipConfigurations/ipconfig1"))
+
+		put := func() error {
+			_, err := subnets.BeginCreateOrUpdate(ctx, "virtual-nodes", "virtual-nodes", "Cluster", used.Subnet, nil)
+			return err
+		}
+		used.Properties.IPConfigurations = nil
+		used.Properties.RouteTable = &armnetwork.RouteTable{ID: new("/routes")}
+		Expect(put()).To(Succeed())
+		used.Properties.Delegations = []*armnetwork.Delegation{{
+			Name: new("aci"), Properties: &armnetwork.ServiceDelegationPropertiesFormat{ServiceName: new(containerGroupDelegation)},
+		}}
+		err = put()
+		Expect(err).To(beAzureError(http.StatusBadRequest, "SubnetDelegationsCannotChangeWhenSubnetUsedByResource"))
+		Expect(err).To(MatchError(ContainSubstring("/subnets/cluster cannot be changed from [] to [Microsoft.ContainerInstance/containerGroups] because it is being used by the resource")))
+
+		other, err := armnetwork.NewVirtualNetworksClient(DefaultSubscriptionID, r.principal(), r.options())
+		Expect(err).NotTo(HaveOccurred())
+		network, err := other.Get(ctx, "virtual-nodes", "virtual-nodes", nil)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(*network.Properties.Subnets[0].Properties.RouteTable.ID).To(Equal("/routes"))
+		Expect(network.Properties.Subnets[0].Properties.IPConfigurations).To(HaveLen(3))
+		Expect(network.Properties.Subnets[0].Properties.Delegations).To(BeEmpty())
+	})
 })
 
 var _ = Describe("managed clusters", func() {
@@ -175,52 +230,33 @@ var _ = Describe("managed clusters", func() {
 		_, err = client.Get(ctx, "clusters", "missing", nil)
 		Expect(err).To(beAzureError(http.StatusNotFound, "ResourceNotFound"))
 	})
-})
 
-var _ = Describe("roles", func() {
-	const subscription = "/subscriptions/" + DefaultSubscriptionID
-
-	It("limit a principal to scopes and actions", func(ctx SpecContext) {
+	It("tell how they are reached, whose they are and how far their nodes are locked", func(ctx SpecContext) {
 		r := newRig(DefaultConfig())
-		Expect(r.SetRoleAssignments(DefaultClientID,
-			Reader(DefaultClientID, subscription+"/resourceGroups/virtual-nodes"),
-			Contributor(DefaultClientID, subscription+"/resourceGroups/virtual-nodes-westus"))).To(Succeed())
-		client := r.groups(DefaultSubscriptionID, r.principal())
+		client, err := armcontainerservice.NewManagedClustersClient(DefaultSubscriptionID, r.principal(), r.options())
+		Expect(err).NotTo(HaveOccurred())
+		cluster, err := client.Get(ctx, "clusters", "cluster", nil)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(*cluster.Properties.Fqdn).To(Equal("cluster-dns-1a2b3c4d.hcp.eastus.azmk8s.io"))
+		Expect(*cluster.Identity.TenantID).To(Equal(DefaultTenantID))
+		Expect(cluster.Properties.PrivateFQDN).To(BeNil())
+		Expect(cluster.Properties.NodeResourceGroupProfile).To(BeNil())
 
-		_, err := client.NewListByResourceGroupPager("virtual-nodes", nil).NextPage(ctx)
+		control := r.Client()
+		Expect(control.SetManagedCluster(ctx, ManagedCluster{
+			SubscriptionID: DefaultSubscriptionID, ResourceGroup: "clusters", Name: "cluster",
+			PrivateFQDN: "cluster.privatelink.eastus.azmk8s.io", TenantID: "tenant", RestrictionLevel: "ReadOnly",
+		})).To(Succeed())
+		cluster, err = client.Get(ctx, "clusters", "cluster", nil)
 		Expect(err).NotTo(HaveOccurred())
-		err = r.create(ctx, "web")
-		Expect(err).To(beAzureError(http.StatusForbidden, "AuthorizationFailed"))
-		Expect(err).To(MatchError(ContainSubstring("The client '" + DefaultClientID + "' with object id '33333333-3333-3333-3333-3333333333aa' " +
-			"does not have authorization to perform action 'Microsoft.ContainerInstance/containerGroups/write' over scope '" +
-			containerGroupID(DefaultSubscriptionID, "virtual-nodes", "web") + "' or the scope is invalid. If access was recently granted, please refresh your credentials.")))
-		_, err = client.BeginCreateOrUpdate(ctx, "virtual-nodes-westus", "web", containerGroupOf("westus"), nil)
-		Expect(err).NotTo(HaveOccurred())
-		_, err = client.NewListPager(nil).NextPage(ctx)
-		Expect(err).To(beAzureError(http.StatusForbidden, "AuthorizationFailed"), "the whole subscription")
-		_, err = client.Get(ctx, "missing", "web", nil)
-		Expect(err).To(beAzureError(http.StatusForbidden, "AuthorizationFailed"), "what it may not see it may not miss")
+		Expect(cluster.Properties.Fqdn).To(BeNil())
+		Expect(*cluster.Properties.PrivateFQDN).To(Equal("cluster.privatelink.eastus.azmk8s.io"))
+		Expect(*cluster.Identity.TenantID).To(Equal("tenant"))
+		Expect(*cluster.Properties.NodeResourceGroupProfile.RestrictionLevel).To(Equal(armcontainerservice.RestrictionLevelReadOnly))
 
-		permissions, err := armauthorization.NewPermissionsClient(DefaultSubscriptionID, r.principal(), r.options())
-		Expect(err).NotTo(HaveOccurred())
-		page, err := permissions.NewListForResourceGroupPager("virtual-nodes", nil).NextPage(ctx)
-		Expect(err).NotTo(HaveOccurred())
-		Expect(page.Value).To(HaveLen(1))
-		Expect(page.Value[0].Actions).To(HaveExactElements(HaveValue(Equal("*/read"))))
+		Expect(control.DeleteManagedCluster(ctx, DefaultSubscriptionID, "clusters", "Cluster")).To(Succeed())
+		_, err = client.Get(ctx, "clusters", "cluster", nil)
+		Expect(err).To(beAzureError(http.StatusNotFound, "ResourceNotFound"))
+		Expect(control.DeleteManagedCluster(ctx, DefaultSubscriptionID, "missing", "cluster")).To(MatchError(ContainSubstring(`"missing" does not exist`)))
 	})
-
-	DescribeTable("match actions by glob",
-		func(pattern, action string, want bool) {
-			Expect(matchesAction([]string{pattern}, action)).To(Equal(want))
-		},
-		Entry(nil, "*", "A/b/read", true),
-		Entry(nil, "*/read", "A/b/Read", true),
-		Entry(nil, "*/read", "A/b/write", false),
-		Entry(nil, "*/read", "A/read/write", false),
-		Entry(nil, "A/*/Write", "a/b/write", true),
-		Entry(nil, "A/*/Write", "b/a/c/write", false),
-		Entry(nil, "A/b/write", "A/b/write", true),
-		Entry(nil, "A/b/write", "A/b/write/more", false),
-		Entry(nil, "A/*", "A/b/c", true),
-	)
 })

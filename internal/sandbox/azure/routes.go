@@ -50,9 +50,13 @@ const (
 	subnetsPath        = networksPath + "/{network}/subnets"
 	clustersPath       = "/providers/" + clusterNamespace + "/managedClusters"
 	providerPath       = subscriptionPath + "/providers/{namespace}"
+	childResourcePath  = groupPath + "/providers/{namespace}/{parentType}/{parent}/{type}/{name}"
+	authorizationPath  = "/providers/Microsoft.Authorization"
+	permissionsPath    = authorizationPath + "/permissions"
+	denyPath           = authorizationPath + "/denyAssignments"
 )
 
-var routes = concat(containerGroupRoutes, networkRoutes, clusterRoutes, resourceRoutes)
+var routes = concat(containerGroupRoutes, networkRoutes, clusterRoutes, resourceRoutes, authorizationRoutes)
 
 func concat(tables ...[]route) (all []route) {
 	for _, table := range tables {
@@ -107,12 +111,17 @@ var resourceRoutes = []route{
 	{method: http.MethodHead, path: groupPath, operation: "ResourceGroups.Exists", api: "ResourceGroupsClient.CheckExistence", action: resourceGroupAction + "/read", serve: (*call).resourceGroups},
 	{method: http.MethodPut, path: groupPath, operation: "ResourceGroups.Create", api: "ResourceGroupsClient.CreateOrUpdate", action: resourceGroupAction + "/write", serve: (*call).resourceGroups},
 	{method: http.MethodDelete, path: groupPath, operation: "ResourceGroups.Delete", api: "ResourceGroupsClient.BeginDelete", action: resourceGroupAction + "/delete", serve: (*call).resourceGroups},
-	{method: http.MethodGet, path: groupPath + "/providers/Microsoft.Authorization/permissions", operation: "Permissions.List", api: "PermissionsClient.NewListForResourceGroupPager", action: "", serve: (*call).permissions},
 	{method: http.MethodGet, path: subscriptionPath + "/operationresults/{id}", operation: "Operations.Get", action: "", serve: (*call).operationResult},
 	{method: http.MethodGet, path: subscriptionPath + "/providers", operation: "Providers.List", api: "ProvidersClient.NewListPager", action: "Microsoft.Resources/subscriptions/providers/read", serve: (*call).providers},
 	{method: http.MethodGet, path: providerPath, operation: "Providers.Get", api: "ProvidersClient.Get", action: "Microsoft.Resources/subscriptions/providers/read", serve: (*call).providers},
 	{method: http.MethodPost, path: providerPath + "/register", operation: "Providers.Register", api: "ProvidersClient.Register", action: "{namespace}/register/action", serve: (*call).providers},
 	{method: http.MethodPost, path: providerPath + "/unregister", operation: "Providers.Unregister", api: "ProvidersClient.Unregister", action: "{namespace}/unregister/action", serve: (*call).providers},
+}
+
+var authorizationRoutes = []route{
+	{method: http.MethodGet, path: groupPath + permissionsPath, operation: "Permissions.List", api: "PermissionsClient.NewListForResourceGroupPager", action: "", serve: (*call).permissions},
+	{method: http.MethodGet, path: childResourcePath + permissionsPath, operation: "Permissions.ListForResource", api: "PermissionsClient.NewListForResourcePager", action: "", serve: (*call).permissions},
+	{method: http.MethodGet, path: groupPath + denyPath, operation: "DenyAssignments.List", api: "DenyAssignmentsClient.NewListForResourceGroupPager", action: "Microsoft.Authorization/denyAssignments/read", serve: (*call).denyAssignments},
 }
 
 // match finds the route of a request and what its path names.

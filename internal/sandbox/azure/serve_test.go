@@ -41,6 +41,7 @@ var _ = Describe("config", func() {
 			func(c *Config) { c.ResourceGroups[0].SubscriptionID = "missing" },
 			func(c *Config) { c.VirtualNetworks[0].ResourceGroup = "missing" },
 			func(c *Config) { c.ManagedClusters[0].ResourceGroup = "missing" },
+			func(c *Config) { c.DenyAssignments = []DenyAssignment{{Name: "a", Scope: "/subscriptions/missing"}} },
 		} {
 			config := DefaultConfig()
 			edit(&config)

@@ -100,7 +100,8 @@ func (s *Server) PutContainerGroup(c ContainerGroup) error {
 			},
 		})
 	}
-	if fail := s.world.checkContainerGroup(c.Name, group); fail != nil {
+	cloud := s.world.subscriptions[strings.ToLower(c.SubscriptionID)].cloud
+	if fail := s.world.checkContainerGroup(cloud, c.Name, group); fail != nil {
 		return fail
 	}
 	complete(&group, c.Name)
@@ -153,6 +154,13 @@ func (s *Server) SetRoleAssignments(clientID string, assignments ...RoleAssignme
 	return nil
 }
 
+// SetDenyAssignments makes these the only deny assignments of a scope.
+func (s *Server) SetDenyAssignments(scope string, assignments ...DenyAssignment) error {
+	s.lock()
+	defer s.mu.Unlock()
+	return s.world.setDenyAssignments(scope, assignments)
+}
+
 // SetResourceGroup makes or changes a resource group.
 func (s *Server) SetResourceGroup(c ResourceGroup) error {
 	s.lock()
@@ -185,6 +193,32 @@ func (s *Server) SetManagedCluster(c ManagedCluster) error {
 	s.lock()
 	defer s.mu.Unlock()
 	return s.world.setManagedCluster(c)
+}
+
+// DeleteManagedCluster takes a managed cluster away at once; its node resource group stays.
+func (s *Server) DeleteManagedCluster(subscriptionID, resourceGroup, name string) error {
+	s.lock()
+	defer s.mu.Unlock()
+	rg, err := s.world.resourceGroup(subscriptionID, resourceGroup)
+	if err != nil {
+		return fmt.Errorf("managed cluster %q: %w", name, err)
+	}
+	delete(rg.clusters, strings.ToLower(name))
+	return nil
+}
+
+// SetLocation makes or replaces a region.
+func (s *Server) SetLocation(location Location) {
+	s.lock()
+	defer s.mu.Unlock()
+	location.Name = normalizeLocation(location.Name)
+	location.DisplayName = cmp.Or(location.DisplayName, location.Name)
+	i := slices.IndexFunc(s.world.locations, func(l Location) bool { return l.Name == location.Name })
+	if i < 0 {
+		s.world.locations = append(s.world.locations, location)
+		return
+	}
+	s.world.locations[i] = location
 }
 
 // SetProvider registers a resource provider with a subscription at once, or takes its registration back.

@@ -18,7 +18,7 @@ var containerGroupName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 const maxContainerGroupName = 63
 
 // checkContainerGroup refuses what Azure refuses of a group by itself.
-func (w *world) checkContainerGroup(name string, group armcontainerinstance.ContainerGroup) *apiError {
+func (w *world) checkContainerGroup(cloud Cloud, name string, group armcontainerinstance.ContainerGroup) *apiError {
 	if len(name) > maxContainerGroupName || !containerGroupName.MatchString(name) || strings.Contains(name, "--") {
 		return newError(http.StatusBadRequest, "InvalidContainerGroupName",
 			"The container group name '%s' is invalid. It must contain no more than 63 characters, only lower-case letters, digits and hyphens, "+
@@ -35,7 +35,7 @@ func (w *world) checkContainerGroup(name string, group armcontainerinstance.Cont
 	if !slices.Contains(armcontainerinstance.PossibleOperatingSystemTypesValues(), *p.OSType) {
 		return newError(http.StatusBadRequest, "InvalidOsType", "The OS type '%s' in the container group '%s' is invalid.", *p.OSType, name)
 	}
-	if err := w.checkContainerGroupLocation(*group.Location, string(*p.OSType)); err != nil {
+	if err := w.checkContainerGroupLocation(cloud, *group.Location, string(*p.OSType)); err != nil {
 		return err
 	}
 	for i, c := range p.Containers {
@@ -61,14 +61,14 @@ func (w *world) checkContainerGroup(name string, group armcontainerinstance.Cont
 	return nil
 }
 
-func (w *world) checkContainerGroupLocation(name, osType string) *apiError {
+func (w *world) checkContainerGroupLocation(cloud Cloud, name, osType string) *apiError {
 	var available []string
-	for _, l := range w.locations {
+	for _, l := range w.locationsOf(cloud) {
 		if len(l.OSTypes) > 0 {
 			available = append(available, l.Name)
 		}
 	}
-	location, ok := w.location(name)
+	location, ok := w.location(cloud, name)
 	if !ok || len(location.OSTypes) == 0 {
 		return newError(http.StatusBadRequest, "LocationNotAvailableForResourceType",
 			"The provided location '%s' is not available for resource type '%s'. List of available regions for the resource type is '%s'.",
@@ -81,9 +81,15 @@ func (w *world) checkContainerGroupLocation(name, osType string) *apiError {
 	return nil
 }
 
-// checkSubnets refuses subnets that are not there, not near, not delegated or not the principal's to join.
+// joinAction is the right that a subnet takes of who puts something into it.
+const joinAction = networkNamespace + "/virtualNetworks/subnets/join/action"
+
+// checkSubnets refuses subnets that are not the principal's to join, not there, not near or not delegated.
 func (c *call) checkSubnets(group armcontainerinstance.ContainerGroup, id string) *apiError {
 	for _, ref := range group.Properties.SubnetIDs {
+		if err := c.authorizeLinked(containerGroupDelegation+"/write", id, joinAction, *ref.ID); err != nil {
+			return err
+		}
 		subnet, network, ok := c.world.subnet(*ref.ID)
 		if !ok || network.Location != normalizeLocation(*group.Location) {
 			return newError(http.StatusBadRequest, "InvalidResourceReference",
@@ -93,12 +99,6 @@ func (c *call) checkSubnets(group armcontainerinstance.ContainerGroup, id string
 		if !strings.EqualFold(subnet.DelegatedTo, containerGroupDelegation) {
 			return newError(http.StatusBadRequest, "SubnetMissingRequiredDelegation",
 				"Subnet %s referenced by resource %s must be delegated to %s.", *ref.ID, id, containerGroupDelegation)
-		}
-		const join = networkNamespace + "/virtualNetworks/subnets/join/action"
-		if !c.world.allows(c.principal.clientID, join, *ref.ID) {
-			return newError(http.StatusForbidden, "LinkedAuthorizationFailed",
-				"The client '%s' with object id '%s' has permission to perform action '%s/write' on scope '%s'; however, it does not have permission to perform action(s) '%s' on the linked scope(s) '%s' (respectively) or the linked scope(s) are invalid.",
-				c.principal.clientID, c.principal.objectID, containerGroupDelegation, id, join, *ref.ID)
 		}
 	}
 	return nil

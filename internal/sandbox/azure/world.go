@@ -4,6 +4,7 @@
 package azure
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -17,6 +18,7 @@ type world struct {
 	principals    []*ServicePrincipal
 	identities    []ManagedIdentity
 	roles         []RoleAssignment
+	denials       []DenyAssignment
 	locations     []Location
 	quota         Quota
 	timing        Timing
@@ -31,6 +33,7 @@ type world struct {
 // subscription and what lies in it, by lower-case name: Azure's names are kept as given and found in any case.
 type subscription struct {
 	id, tenantID   string
+	cloud          Cloud
 	providers      map[string]*provider
 	resourceGroups map[string]*resourceGroup
 }
@@ -76,11 +79,19 @@ func newWorld(config Config) (world, error) {
 		w.principals = append(w.principals, &sp)
 	}
 	for _, c := range config.Subscriptions {
-		s := &subscription{id: c.ID, tenantID: c.TenantID, providers: map[string]*provider{}, resourceGroups: map[string]*resourceGroup{}}
+		s := &subscription{
+			id: c.ID, tenantID: c.TenantID, cloud: w.cloudOf(c.TenantID),
+			providers: map[string]*provider{}, resourceGroups: map[string]*resourceGroup{},
+		}
 		for _, namespace := range c.Providers {
 			s.providers[strings.ToLower(namespace)] = &provider{namespace: namespace}
 		}
 		w.subscriptions[strings.ToLower(c.ID)] = s
+	}
+	for _, c := range config.DenyAssignments {
+		if err := w.addDenyAssignment(c); err != nil {
+			return world{}, err
+		}
 	}
 	for _, c := range config.ResourceGroups {
 		if err := w.setResourceGroup(c); err != nil {
@@ -147,6 +158,7 @@ func (w *world) setManagedCluster(c ManagedCluster) error {
 	if err != nil {
 		return fmt.Errorf("managed cluster %q: %w", c.Name, err)
 	}
+	c.TenantID = cmp.Or(c.TenantID, w.subscriptions[strings.ToLower(c.SubscriptionID)].tenantID)
 	group.clusters[strings.ToLower(c.Name)] = &c
 	return nil
 }
@@ -160,15 +172,16 @@ func (w *world) servicePrincipal(tenantID, clientID string) *ServicePrincipal {
 	return nil
 }
 
-func (s *Server) identityPrincipal(clientID string) (principal, bool) {
+// identityPrincipal finds a managed identity and its tenant's cloud.
+func (s *Server) identityPrincipal(clientID string) (principal, Cloud, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range s.world.identities {
 		if strings.EqualFold(id.ClientID, clientID) {
-			return principal{tenantID: id.TenantID, clientID: id.ClientID, objectID: id.ObjectID}, true
+			return principal{tenantID: id.TenantID, clientID: id.ClientID, objectID: id.ObjectID}, s.world.cloudOf(id.TenantID), true
 		}
 	}
-	return principal{}, false
+	return principal{}, "", false
 }
 
 // operationRetention is how long the end of an operation can be asked for.
@@ -207,46 +220,35 @@ func (s *Server) lock() (now time.Time) {
 	return now
 }
 
-// location finds a region by any spelling of its name.
-func (w *world) location(name string) (Location, bool) {
-	name = normalizeLocation(name)
-	i := slices.IndexFunc(w.locations, func(l Location) bool { return l.Name == name })
-	if i < 0 {
-		return Location{}, false
+// cloudOf is the cloud of a tenant.
+func (w *world) cloudOf(tenantID string) Cloud {
+	for _, t := range w.tenants {
+		if strings.EqualFold(t.ID, tenantID) {
+			return t.Cloud.orPublic()
+		}
 	}
-	return w.locations[i], true
+	return PublicCloud
+}
+
+// locationsOf are the regions of a cloud.
+func (w *world) locationsOf(cloud Cloud) []Location {
+	return slices.DeleteFunc(slices.Clone(w.locations), func(l Location) bool { return l.Cloud.orPublic() != cloud })
+}
+
+// location finds a region of a cloud by any spelling of its name.
+func (w *world) location(cloud Cloud, name string) (Location, bool) {
+	name = normalizeLocation(name)
+	for _, l := range w.locationsOf(cloud) {
+		if l.Name == name {
+			return l, true
+		}
+	}
+	return Location{}, false
 }
 
 // normalizeLocation makes "East US" eastus.
 func normalizeLocation(name string) string {
 	return strings.ToLower(strings.ReplaceAll(name, " ", ""))
-}
-
-// allows tells whether a principal may do an action on a resource.
-func (w *world) allows(clientID, action, resourceID string) bool {
-	for _, role := range w.roles {
-		if strings.EqualFold(role.ClientID, clientID) && inScope(resourceID, role.Scope) &&
-			matchesAction(role.Actions, action) && !matchesAction(role.NotActions, action) {
-			return true
-		}
-	}
-	return false
-}
-
-func matchesAction(patterns []string, action string) bool {
-	action = strings.ToLower(action)
-	return slices.ContainsFunc(patterns, func(pattern string) bool {
-		rest := action
-		first := true
-		for part := range strings.SplitSeq(strings.ToLower(pattern), "*") {
-			i := strings.Index(rest, part)
-			if i < 0 || (first && i > 0) {
-				return false
-			}
-			rest, first = rest[i+len(part):], false
-		}
-		return rest == "" || strings.HasSuffix(pattern, "*")
-	})
 }
 
 // startOperation notes a long-running operation that is done after a while, and returns its ID.

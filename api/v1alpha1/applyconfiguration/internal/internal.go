@@ -26,6 +26,20 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Affinity
+  map:
+    fields:
+    - name: nodeAffinity
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeAffinity
+    - name: podAffinity
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PodAffinity
+    - name: podAntiAffinity
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PodAffinity
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.AnnotationValue
+  scalar: string
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.CloudName
   scalar: string
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ContainerGroups
@@ -33,10 +47,10 @@ var schemaYAML = typed.YAMLObject(`types:
     fields:
     - name: location
       type:
-        scalar: string
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Location
     - name: resourceGroup
       type:
-        scalar: string
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceGroupName
     - name: subscriptionID
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.GUID
@@ -45,6 +59,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Credentials
   map:
     fields:
+    - name: managedIdentity
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ManagedIdentity
     - name: servicePrincipal
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ServicePrincipal
@@ -77,20 +94,189 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tag
       type:
         scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelSelector
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelSelectorRequirement
+          elementRelationship: atomic
+    - name: matchLabels
+      type:
+        map:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelSelectorRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.QualifiedName
+    - name: operator
+      type:
+        scalar: string
+    - name: values
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
+          elementRelationship: atomic
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
+  scalar: string
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LocalSecretReference
   map:
     fields:
     - name: name
       type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ObjectName
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Location
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LogAnalytics
+  map:
+    fields:
+    - name: clusterResourceID
+      type:
         scalar: string
+    - name: secretRef
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LocalSecretReference
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LogLevel
   scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ManagedCluster
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: resourceGroup
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceGroupName
+    - name: subscriptionID
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.GUID
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ManagedIdentity
+  map:
+    fields:
+    - name: clientID
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.GUID
+    - name: tenantID
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.GUID
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Monitoring
+  map:
+    fields:
+    - name: logAnalytics
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LogAnalytics
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Network
+  map:
+    fields:
+    - name: apiServerURI
+      type:
+        scalar: string
+    - name: clusterCIDR
+      type:
+        scalar: string
+    - name: clusterDomain
+      type:
+        scalar: string
+      default: cluster.local
+    - name: dnsServiceIP
+      type:
+        scalar: string
+    - name: osTypes
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.OSType
+          elementRelationship: associative
+      default:
+      - Linux
+    - name: subnet
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Subnet
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Node
   map:
     fields:
+    - name: annotations
+      type:
+        map:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.AnnotationValue
+    - name: capacity
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeCapacity
+    - name: labels
+      type:
+        map:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
     - name: namePrefix
       type:
         scalar: string
+    - name: taint
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeTaint
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeAffinity
+  map:
+    fields:
+    - name: preferredDuringSchedulingIgnoredDuringExecution
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PreferredSchedulingTerm
+          elementRelationship: atomic
+    - name: requiredDuringSchedulingIgnoredDuringExecution
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeSelector
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeCapacity
+  map:
+    fields:
+    - name: cpu
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: memory
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: pods
+      type:
+        scalar: numeric
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeSelector
+  map:
+    fields:
+    - name: nodeSelectorTerms
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeSelectorTerm
+          elementRelationship: atomic
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeSelectorRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.QualifiedName
+    - name: operator
+      type:
+        scalar: string
+    - name: values
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
+          elementRelationship: atomic
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeSelectorTerm
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeSelectorRequirement
+          elementRelationship: atomic
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeStatus
   map:
     fields:
@@ -120,17 +306,101 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resourceGroup
       type:
         scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeTaint
+  map:
+    fields:
+    - name: effect
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.TaintEffect
+    - name: key
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.QualifiedName
+    - name: policy
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.TaintPolicy
+      default: Managed
+    - name: value
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.OSType
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ObjectName
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.OrphanPolicy
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PodAffinity
+  map:
+    fields:
+    - name: preferredDuringSchedulingIgnoredDuringExecution
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.WeightedPodAffinityTerm
+          elementRelationship: atomic
+    - name: requiredDuringSchedulingIgnoredDuringExecution
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PodAffinityTerm
+          elementRelationship: atomic
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PodAffinityTerm
+  map:
+    fields:
+    - name: labelSelector
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelSelector
+    - name: topologyKey
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.QualifiedName
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PreferredSchedulingTerm
+  map:
+    fields:
+    - name: preference
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.NodeSelectorTerm
+    - name: weight
+      type:
+        scalar: numeric
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ProviderRegistration
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.QualifiedName
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Removal
+  map:
+    fields:
+    - name: drainTimeoutSeconds
+      type:
+        scalar: numeric
+    - name: orphanedContainerGroups
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.OrphanPolicy
+      default: Delete
+    - name: policy
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.RemovalPolicy
+      default: Drain
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.RemovalPolicy
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceAmounts
+  map:
+    fields:
+    - name: cpu
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+    - name: memory
+      type:
+        namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceGroupName
   scalar: string
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Resources
   map:
     fields:
     - name: limits
       type:
-        namedType: io.k8s.api.core.v1.ResourceList
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceAmounts
     - name: requests
       type:
-        namedType: io.k8s.api.core.v1.ResourceList
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceAmounts
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.SecretKeyReference
   map:
     fields:
@@ -140,7 +410,7 @@ var schemaYAML = typed.YAMLObject(`types:
       default: clientSecret
     - name: name
       type:
-        scalar: string
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ObjectName
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ServicePrincipal
   map:
     fields:
@@ -153,9 +423,46 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tenantID
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.GUID
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Subnet
+  map:
+    fields:
+    - name: name
+      type:
+        scalar: string
+    - name: resourceGroup
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceGroupName
+    - name: virtualNetworkName
+      type:
+        scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.TaintEffect
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.TaintPolicy
+  scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Toleration
+  map:
+    fields:
+    - name: effect
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.TaintEffect
+    - name: key
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.QualifiedName
+    - name: operator
+      type:
+        scalar: string
+    - name: tolerationSeconds
+      type:
+        scalar: numeric
+    - name: value
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.VirtualKubelet
   map:
     fields:
+    - name: affinity
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Affinity
     - name: image
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Image
@@ -163,9 +470,33 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LogLevel
       default: info
+    - name: nodeSelector
+      type:
+        map:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
+    - name: podAnnotations
+      type:
+        map:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.AnnotationValue
+    - name: podLabels
+      type:
+        map:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.LabelValue
+    - name: priorityClassName
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ObjectName
     - name: resources
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Resources
+    - name: tolerations
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Toleration
+          elementRelationship: atomic
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.VirtualKubeletConnector
   map:
     fields:
@@ -197,6 +528,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: credentials
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Credentials
+    - name: managedCluster
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ManagedCluster
+    - name: monitoring
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Monitoring
+    - name: network
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Network
     - name: node
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Node
@@ -208,6 +548,16 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
       default:
       - Linux
+    - name: providerRegistration
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ProviderRegistration
+      default: Check
+    - name: removal
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.Removal
+    - name: suspend
+      type:
+        scalar: boolean
     - name: virtualKubelet
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.VirtualKubelet
@@ -248,12 +598,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: subscriptionID
       type:
         scalar: string
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.WeightedPodAffinityTerm
+  map:
+    fields:
+    - name: podAffinityTerm
+      type:
+        namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.PodAffinityTerm
+    - name: weight
+      type:
+        scalar: numeric
 - name: io.k8s.api.core.v1.PullPolicy
   scalar: string
-- name: io.k8s.api.core.v1.ResourceList
-  map:
-    elementType:
-      namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
   list:

@@ -15,15 +15,17 @@ import (
 // ContainerGroups says where container groups are made.
 type ContainerGroupsApplyConfiguration struct {
 	// subscriptionID is the Azure subscription that is billed for the container groups.
-	// Example: 11111111-1111-1111-1111-111111111111.
+	// Example: 11111111-1111-1111-1111-111111111111. Default: that of spec.managedCluster.
 	SubscriptionID *apiv1alpha1.GUID `json:"subscriptionID,omitempty"`
 	// resourceGroup is the existing resource group that the container groups are made in. Give each
 	// cluster a resource group of its own: a container group is named after the namespace and name
 	// of its pod, so two clusters in one resource group can collide. Example: virtual-nodes.
-	ResourceGroup *string `json:"resourceGroup,omitempty"`
+	// Default: the node resource group of spec.managedCluster.
+	ResourceGroup *apiv1alpha1.ResourceGroupName `json:"resourceGroup,omitempty"`
 	// location is the Azure region that the container groups run in, as its name or its display
-	// name: eastus and East US are the same. Example: eastus.
-	Location *string `json:"location,omitempty"`
+	// name: eastus and East US are the same. Example: eastus. Default: the location of the resource
+	// group, else that of spec.managedCluster.
+	Location *apiv1alpha1.Location `json:"location,omitempty"`
 }
 
 // ContainerGroupsApplyConfiguration constructs a declarative configuration of the ContainerGroups type for use with
@@ -43,7 +45,7 @@ func (b *ContainerGroupsApplyConfiguration) WithSubscriptionID(value apiv1alpha1
 // WithResourceGroup sets the ResourceGroup field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the ResourceGroup field is set to the value of the last call.
-func (b *ContainerGroupsApplyConfiguration) WithResourceGroup(value string) *ContainerGroupsApplyConfiguration {
+func (b *ContainerGroupsApplyConfiguration) WithResourceGroup(value apiv1alpha1.ResourceGroupName) *ContainerGroupsApplyConfiguration {
 	b.ResourceGroup = &value
 	return b
 }
@@ -51,7 +53,7 @@ func (b *ContainerGroupsApplyConfiguration) WithResourceGroup(value string) *Con
 // WithLocation sets the Location field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Location field is set to the value of the last call.
-func (b *ContainerGroupsApplyConfiguration) WithLocation(value string) *ContainerGroupsApplyConfiguration {
+func (b *ContainerGroupsApplyConfiguration) WithLocation(value apiv1alpha1.Location) *ContainerGroupsApplyConfiguration {
 	b.Location = &value
 	return b
 }

@@ -14,10 +14,14 @@ import (
 //
 // Credentials is a union: exactly the member that type names is set.
 type CredentialsApplyConfiguration struct {
-	// type is the kind of identity: ServicePrincipal.
+	// type is the kind of identity: ServicePrincipal or ManagedIdentity. Workload identity is not
+	// supported by the virtual kubelet.
 	Type *apiv1alpha1.CredentialType `json:"type,omitempty"`
 	// servicePrincipal is an application's service principal. Set with type ServicePrincipal.
 	ServicePrincipal *ServicePrincipalApplyConfiguration `json:"servicePrincipal,omitempty"`
+	// managedIdentity is a user-assigned managed identity that is assigned to the machines that the
+	// operator and the virtual kubelets run on. Set with type ManagedIdentity.
+	ManagedIdentity *ManagedIdentityApplyConfiguration `json:"managedIdentity,omitempty"`
 }
 
 // CredentialsApplyConfiguration constructs a declarative configuration of the Credentials type for use with
@@ -39,5 +43,13 @@ func (b *CredentialsApplyConfiguration) WithType(value apiv1alpha1.CredentialTyp
 // If called multiple times, the ServicePrincipal field is set to the value of the last call.
 func (b *CredentialsApplyConfiguration) WithServicePrincipal(value *ServicePrincipalApplyConfiguration) *CredentialsApplyConfiguration {
 	b.ServicePrincipal = value
+	return b
+}
+
+// WithManagedIdentity sets the ManagedIdentity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ManagedIdentity field is set to the value of the last call.
+func (b *CredentialsApplyConfiguration) WithManagedIdentity(value *ManagedIdentityApplyConfiguration) *CredentialsApplyConfiguration {
+	b.ManagedIdentity = value
 	return b
 }

@@ -14,19 +14,21 @@ import (
 //
 // Image names a container image.
 type ImageApplyConfiguration struct {
-	// repository is the image's registry and repository, without tag and digest.
-	// Example: mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet. Default: the repository of the
-	// operator's release.
+	// repository is the image's registry and repository, without tag and digest. The operator's flag
+	// --allowed-image-repositories limits it. Example: mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet.
+	// Default: the repository of the operator's release.
 	Repository *string `json:"repository,omitempty"`
 	// tag is the image's tag. Example: 1.6.4. Default: the tag of the operator's release.
 	Tag *string `json:"tag,omitempty"`
 	// digest pins the image's content; with it the tag is only for people to read.
 	// Example: sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef.
+	// Default: none, or that of the operator's release where neither tag nor repository is given.
 	Digest *string `json:"digest,omitempty"`
 	// pullPolicy is when the image is pulled: Always, IfNotPresent or Never. Default: IfNotPresent.
 	PullPolicy *v1.PullPolicy `json:"pullPolicy,omitempty"`
 	// pullSecrets are the names of Secrets of type kubernetes.io/dockerconfigjson, in the namespace
-	// that the virtual kubelets run in, to pull the image with.
+	// that the virtual kubelets run in, to pull the image with. Example: [{name: registry}].
+	// Default: none.
 	PullSecrets []LocalSecretReferenceApplyConfiguration `json:"pullSecrets,omitempty"`
 }
 

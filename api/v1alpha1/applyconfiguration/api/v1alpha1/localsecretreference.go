@@ -5,13 +5,18 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+)
+
 // LocalSecretReferenceApplyConfiguration represents a declarative configuration of the LocalSecretReference type for use
 // with apply.
 //
-// LocalSecretReference names a Secret in the namespace that the virtual kubelets run in.
+// LocalSecretReference names a Secret in the namespace that the operator runs virtual kubelets in
+// (vk-connector-system, unless the operator was told otherwise).
 type LocalSecretReferenceApplyConfiguration struct {
-	// name is the name of the Secret.
-	Name *string `json:"name,omitempty"`
+	// name is the name of the Secret. Example: virtual-kubelet-credentials.
+	Name *apiv1alpha1.ObjectName `json:"name,omitempty"`
 }
 
 // LocalSecretReferenceApplyConfiguration constructs a declarative configuration of the LocalSecretReference type for use with
@@ -23,7 +28,7 @@ func LocalSecretReference() *LocalSecretReferenceApplyConfiguration {
 // WithName sets the Name field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Name field is set to the value of the last call.
-func (b *LocalSecretReferenceApplyConfiguration) WithName(value string) *LocalSecretReferenceApplyConfiguration {
+func (b *LocalSecretReferenceApplyConfiguration) WithName(value apiv1alpha1.ObjectName) *LocalSecretReferenceApplyConfiguration {
 	b.Name = &value
 	return b
 }

@@ -5,6 +5,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+)
+
 // NodeApplyConfiguration represents a declarative configuration of the Node type for use
 // with apply.
 //
@@ -14,6 +18,20 @@ type NodeApplyConfiguration struct {
 	// are at most 63 characters long. A change drains the nodes and removes them, then makes new ones.
 	// Default: virtual-kubelet-<name of the connector>.
 	NamePrefix *string `json:"namePrefix,omitempty"`
+	// labels are put on the Nodes, beside those of the virtual kubelet. Keys of kubernetes.io, k8s.io
+	// and connector.virtual-kubelet.io are reserved, and so are the keys that the virtual kubelet sets
+	// itself. Example: {example.com/team: batch}. Default: none.
+	Labels map[string]apiv1alpha1.LabelValue `json:"labels,omitempty"`
+	// annotations are put on the Nodes. Keys of kubernetes.io, k8s.io, virtual-kubelet.io and
+	// connector.virtual-kubelet.io are reserved. Example: {example.com/contact: batch@example.com}.
+	// Default: none.
+	Annotations map[string]apiv1alpha1.AnnotationValue `json:"annotations,omitempty"`
+	// taint keeps pods off the nodes that do not tolerate it.
+	// Default: virtual-kubelet.io/provider=azure:NoSchedule.
+	Taint *NodeTaintApplyConfiguration `json:"taint,omitempty"`
+	// capacity is what the nodes offer to the scheduler. It is no quota: Azure's own limits decide what
+	// can run.
+	Capacity *NodeCapacityApplyConfiguration `json:"capacity,omitempty"`
 }
 
 // NodeApplyConfiguration constructs a declarative configuration of the Node type for use with
@@ -27,5 +45,49 @@ func Node() *NodeApplyConfiguration {
 // If called multiple times, the NamePrefix field is set to the value of the last call.
 func (b *NodeApplyConfiguration) WithNamePrefix(value string) *NodeApplyConfiguration {
 	b.NamePrefix = &value
+	return b
+}
+
+// WithLabels puts the entries into the Labels field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Labels field,
+// overwriting an existing map entries in Labels field with the same key.
+func (b *NodeApplyConfiguration) WithLabels(entries map[string]apiv1alpha1.LabelValue) *NodeApplyConfiguration {
+	if b.Labels == nil && len(entries) > 0 {
+		b.Labels = make(map[string]apiv1alpha1.LabelValue, len(entries))
+	}
+	for k, v := range entries {
+		b.Labels[k] = v
+	}
+	return b
+}
+
+// WithAnnotations puts the entries into the Annotations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the Annotations field,
+// overwriting an existing map entries in Annotations field with the same key.
+func (b *NodeApplyConfiguration) WithAnnotations(entries map[string]apiv1alpha1.AnnotationValue) *NodeApplyConfiguration {
+	if b.Annotations == nil && len(entries) > 0 {
+		b.Annotations = make(map[string]apiv1alpha1.AnnotationValue, len(entries))
+	}
+	for k, v := range entries {
+		b.Annotations[k] = v
+	}
+	return b
+}
+
+// WithTaint sets the Taint field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Taint field is set to the value of the last call.
+func (b *NodeApplyConfiguration) WithTaint(value *NodeTaintApplyConfiguration) *NodeApplyConfiguration {
+	b.Taint = value
+	return b
+}
+
+// WithCapacity sets the Capacity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Capacity field is set to the value of the last call.
+func (b *NodeApplyConfiguration) WithCapacity(value *NodeCapacityApplyConfiguration) *NodeApplyConfiguration {
+	b.Capacity = value
 	return b
 }

@@ -5,19 +5,16 @@
 
 package v1alpha1
 
-import (
-	v1 "k8s.io/api/core/v1"
-)
-
 // ResourcesApplyConfiguration represents a declarative configuration of the Resources type for use
 // with apply.
 //
 // Resources are the compute resources of a container.
 type ResourcesApplyConfiguration struct {
-	// limits are the most that the container may use, by resource name. Example: {memory: 512Mi}.
-	Limits *v1.ResourceList `json:"limits,omitempty"`
-	// requests are what the container is sure to get, by resource name. Example: {cpu: 100m}.
-	Requests *v1.ResourceList `json:"requests,omitempty"`
+	// limits are the most that the container may use. Example: {memory: 512Mi}. Default: none.
+	Limits *ResourceAmountsApplyConfiguration `json:"limits,omitempty"`
+	// requests are what the container is sure to get. Example: {cpu: 100m}.
+	// Default: {cpu: 100m, memory: 128Mi}, or the limits where those are less.
+	Requests *ResourceAmountsApplyConfiguration `json:"requests,omitempty"`
 }
 
 // ResourcesApplyConfiguration constructs a declarative configuration of the Resources type for use with
@@ -29,15 +26,15 @@ func Resources() *ResourcesApplyConfiguration {
 // WithLimits sets the Limits field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Limits field is set to the value of the last call.
-func (b *ResourcesApplyConfiguration) WithLimits(value v1.ResourceList) *ResourcesApplyConfiguration {
-	b.Limits = &value
+func (b *ResourcesApplyConfiguration) WithLimits(value *ResourceAmountsApplyConfiguration) *ResourcesApplyConfiguration {
+	b.Limits = value
 	return b
 }
 
 // WithRequests sets the Requests field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Requests field is set to the value of the last call.
-func (b *ResourcesApplyConfiguration) WithRequests(value v1.ResourceList) *ResourcesApplyConfiguration {
-	b.Requests = &value
+func (b *ResourcesApplyConfiguration) WithRequests(value *ResourceAmountsApplyConfiguration) *ResourcesApplyConfiguration {
+	b.Requests = value
 	return b
 }

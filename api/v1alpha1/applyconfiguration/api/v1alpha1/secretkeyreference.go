@@ -5,6 +5,10 @@
 
 package v1alpha1
 
+import (
+	apiv1alpha1 "github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+)
+
 // SecretKeyReferenceApplyConfiguration represents a declarative configuration of the SecretKeyReference type for use
 // with apply.
 //
@@ -12,7 +16,7 @@ package v1alpha1
 // kubelets in (vk-connector-system, unless the operator was told otherwise).
 type SecretKeyReferenceApplyConfiguration struct {
 	// name is the name of the Secret. Example: virtual-kubelet-credentials.
-	Name *string `json:"name,omitempty"`
+	Name *apiv1alpha1.ObjectName `json:"name,omitempty"`
 	// key is the key in the Secret's data whose value is the client secret, without a line break at
 	// its end. Default: clientSecret.
 	Key *string `json:"key,omitempty"`
@@ -27,7 +31,7 @@ func SecretKeyReference() *SecretKeyReferenceApplyConfiguration {
 // WithName sets the Name field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Name field is set to the value of the last call.
-func (b *SecretKeyReferenceApplyConfiguration) WithName(value string) *SecretKeyReferenceApplyConfiguration {
+func (b *SecretKeyReferenceApplyConfiguration) WithName(value apiv1alpha1.ObjectName) *SecretKeyReferenceApplyConfiguration {
 	b.Name = &value
 	return b
 }

@@ -24,6 +24,27 @@ type VirtualKubeletApplyConfiguration struct {
 	// given are 100m of cpu and 128Mi of memory; there is no limit unless one is given.
 	// Resource claims are not supported.
 	Resources *ResourcesApplyConfiguration `json:"resources,omitempty"`
+	// podLabels are put on the virtual kubelet's pods. Keys of kubernetes.io, k8s.io and
+	// connector.virtual-kubelet.io are reserved. Example: {example.com/team: platform}. Default: none.
+	PodLabels map[string]apiv1alpha1.LabelValue `json:"podLabels,omitempty"`
+	// podAnnotations are put on the virtual kubelet's pods. Keys of kubernetes.io, k8s.io and
+	// connector.virtual-kubelet.io are reserved. Example: {example.com/contact: platform@example.com}.
+	// Default: none.
+	PodAnnotations map[string]apiv1alpha1.AnnotationValue `json:"podAnnotations,omitempty"`
+	// nodeSelector limits the nodes that the virtual kubelet's pods run on, by their labels. Virtual
+	// nodes and Windows nodes are never among them. Example: {kubernetes.azure.com/mode: system}.
+	// Default: any Linux node.
+	NodeSelector map[string]apiv1alpha1.LabelValue `json:"nodeSelector,omitempty"`
+	// tolerations let the virtual kubelet's pods run on nodes with taints.
+	// Example: [{key: CriticalAddonsOnly, operator: Exists}]. Default: none.
+	Tolerations []TolerationApplyConfiguration `json:"tolerations,omitempty"`
+	// affinity says which nodes the virtual kubelet's pods prefer or need, and which pods they want
+	// beside them or away from them. Virtual nodes and Windows nodes are never among them.
+	// Default: none.
+	Affinity *AffinityApplyConfiguration `json:"affinity,omitempty"`
+	// priorityClassName is the priority of the virtual kubelet's pods: what is evicted first when a
+	// machine is full. Example: system-cluster-critical. Default: system-cluster-critical.
+	PriorityClassName *apiv1alpha1.ObjectName `json:"priorityClassName,omitempty"`
 }
 
 // VirtualKubeletApplyConfiguration constructs a declarative configuration of the VirtualKubelet type for use with
@@ -53,5 +74,76 @@ func (b *VirtualKubeletApplyConfiguration) WithLogLevel(value apiv1alpha1.LogLev
 // If called multiple times, the Resources field is set to the value of the last call.
 func (b *VirtualKubeletApplyConfiguration) WithResources(value *ResourcesApplyConfiguration) *VirtualKubeletApplyConfiguration {
 	b.Resources = value
+	return b
+}
+
+// WithPodLabels puts the entries into the PodLabels field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the PodLabels field,
+// overwriting an existing map entries in PodLabels field with the same key.
+func (b *VirtualKubeletApplyConfiguration) WithPodLabels(entries map[string]apiv1alpha1.LabelValue) *VirtualKubeletApplyConfiguration {
+	if b.PodLabels == nil && len(entries) > 0 {
+		b.PodLabels = make(map[string]apiv1alpha1.LabelValue, len(entries))
+	}
+	for k, v := range entries {
+		b.PodLabels[k] = v
+	}
+	return b
+}
+
+// WithPodAnnotations puts the entries into the PodAnnotations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the PodAnnotations field,
+// overwriting an existing map entries in PodAnnotations field with the same key.
+func (b *VirtualKubeletApplyConfiguration) WithPodAnnotations(entries map[string]apiv1alpha1.AnnotationValue) *VirtualKubeletApplyConfiguration {
+	if b.PodAnnotations == nil && len(entries) > 0 {
+		b.PodAnnotations = make(map[string]apiv1alpha1.AnnotationValue, len(entries))
+	}
+	for k, v := range entries {
+		b.PodAnnotations[k] = v
+	}
+	return b
+}
+
+// WithNodeSelector puts the entries into the NodeSelector field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, the entries provided by each call will be put on the NodeSelector field,
+// overwriting an existing map entries in NodeSelector field with the same key.
+func (b *VirtualKubeletApplyConfiguration) WithNodeSelector(entries map[string]apiv1alpha1.LabelValue) *VirtualKubeletApplyConfiguration {
+	if b.NodeSelector == nil && len(entries) > 0 {
+		b.NodeSelector = make(map[string]apiv1alpha1.LabelValue, len(entries))
+	}
+	for k, v := range entries {
+		b.NodeSelector[k] = v
+	}
+	return b
+}
+
+// WithTolerations adds the given value to the Tolerations field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Tolerations field.
+func (b *VirtualKubeletApplyConfiguration) WithTolerations(values ...*TolerationApplyConfiguration) *VirtualKubeletApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithTolerations")
+		}
+		b.Tolerations = append(b.Tolerations, *values[i])
+	}
+	return b
+}
+
+// WithAffinity sets the Affinity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Affinity field is set to the value of the last call.
+func (b *VirtualKubeletApplyConfiguration) WithAffinity(value *AffinityApplyConfiguration) *VirtualKubeletApplyConfiguration {
+	b.Affinity = value
+	return b
+}
+
+// WithPriorityClassName sets the PriorityClassName field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PriorityClassName field is set to the value of the last call.
+func (b *VirtualKubeletApplyConfiguration) WithPriorityClassName(value apiv1alpha1.ObjectName) *VirtualKubeletApplyConfiguration {
+	b.PriorityClassName = &value
 	return b
 }

@@ -12,25 +12,44 @@ import (
 // VirtualKubeletConnectorSpecApplyConfiguration represents a declarative configuration of the VirtualKubeletConnectorSpec type for use
 // with apply.
 //
-// VirtualKubeletConnectorSpec is the desired state of a connector.
+// VirtualKubeletConnectorSpec is the desired state of a connector. Nothing of it is immutable: what makes
+// another node of it, such as another location, retires the former node and makes a new one.
 type VirtualKubeletConnectorSpecApplyConfiguration struct {
 	// osTypes are the operating systems that get a virtual node: Linux, Windows, or both.
 	// An operating system that is taken off the list has its node drained and removed.
-	// Default: [Linux].
+	// Example: [Linux, Windows]. Default: [Linux].
 	OSTypes []apiv1alpha1.OSType `json:"osTypes,omitempty"`
+	// managedCluster names an AKS cluster that what is not given elsewhere is taken from: the
+	// subscription, resource group and location of the container groups, the virtual network, the
+	// addresses of network, the resource id of monitoring. Default: none.
+	ManagedCluster *ManagedClusterApplyConfiguration `json:"managedCluster,omitempty"`
 	// containerGroups says where in Azure the container groups are made. A change drains the nodes
-	// and removes them, then makes new ones.
+	// and removes them, then makes new ones. Default: as spec.managedCluster has it.
 	ContainerGroups *ContainerGroupsApplyConfiguration `json:"containerGroups,omitempty"`
 	// cloud is the Azure cloud that the subscription belongs to: AzurePublicCloud,
 	// AzureUSGovernmentCloud or AzureChinaCloud. Default: AzurePublicCloud.
 	Cloud *apiv1alpha1.CloudName `json:"cloud,omitempty"`
-	// credentials is the identity that container groups are managed with. It needs the rights of
-	// Contributor on the resource group.
+	// credentials is the identity that container groups are managed with, by the virtual kubelets and
+	// by the operator. It needs the rights of Contributor on the resource group.
 	Credentials *CredentialsApplyConfiguration `json:"credentials,omitempty"`
+	// providerRegistration says what is done about the registration of the resource provider
+	// Microsoft.ContainerInstance in the subscription: Check looks whether it is registered, Register
+	// registers it where it is not, Ignore does not look. Default: Check.
+	ProviderRegistration *apiv1alpha1.ProviderRegistration `json:"providerRegistration,omitempty"`
+	// network places container groups in a subnet of a virtual network. Default: none; container
+	// groups with ports then have public addresses.
+	Network *NetworkApplyConfiguration `json:"network,omitempty"`
 	// virtualKubelet sets how the process behind each virtual node runs.
 	VirtualKubelet *VirtualKubeletApplyConfiguration `json:"virtualKubelet,omitempty"`
 	// node sets what the virtual nodes look like.
 	Node *NodeApplyConfiguration `json:"node,omitempty"`
+	// monitoring says where the logs of container groups go. Default: nowhere.
+	Monitoring *MonitoringApplyConfiguration `json:"monitoring,omitempty"`
+	// removal says how a node is removed.
+	Removal *RemovalApplyConfiguration `json:"removal,omitempty"`
+	// suspend keeps the operator from changing anything for this connector until it is deleted or
+	// suspend is false again. The virtual kubelets go on running. Default: false.
+	Suspend *bool `json:"suspend,omitempty"`
 }
 
 // VirtualKubeletConnectorSpecApplyConfiguration constructs a declarative configuration of the VirtualKubeletConnectorSpec type for use with
@@ -46,6 +65,14 @@ func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithOSTypes(values ...ap
 	for i := range values {
 		b.OSTypes = append(b.OSTypes, values[i])
 	}
+	return b
+}
+
+// WithManagedCluster sets the ManagedCluster field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ManagedCluster field is set to the value of the last call.
+func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithManagedCluster(value *ManagedClusterApplyConfiguration) *VirtualKubeletConnectorSpecApplyConfiguration {
+	b.ManagedCluster = value
 	return b
 }
 
@@ -73,6 +100,22 @@ func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithCredentials(value *C
 	return b
 }
 
+// WithProviderRegistration sets the ProviderRegistration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ProviderRegistration field is set to the value of the last call.
+func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithProviderRegistration(value apiv1alpha1.ProviderRegistration) *VirtualKubeletConnectorSpecApplyConfiguration {
+	b.ProviderRegistration = &value
+	return b
+}
+
+// WithNetwork sets the Network field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Network field is set to the value of the last call.
+func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithNetwork(value *NetworkApplyConfiguration) *VirtualKubeletConnectorSpecApplyConfiguration {
+	b.Network = value
+	return b
+}
+
 // WithVirtualKubelet sets the VirtualKubelet field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the VirtualKubelet field is set to the value of the last call.
@@ -86,5 +129,29 @@ func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithVirtualKubelet(value
 // If called multiple times, the Node field is set to the value of the last call.
 func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithNode(value *NodeApplyConfiguration) *VirtualKubeletConnectorSpecApplyConfiguration {
 	b.Node = value
+	return b
+}
+
+// WithMonitoring sets the Monitoring field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Monitoring field is set to the value of the last call.
+func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithMonitoring(value *MonitoringApplyConfiguration) *VirtualKubeletConnectorSpecApplyConfiguration {
+	b.Monitoring = value
+	return b
+}
+
+// WithRemoval sets the Removal field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Removal field is set to the value of the last call.
+func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithRemoval(value *RemovalApplyConfiguration) *VirtualKubeletConnectorSpecApplyConfiguration {
+	b.Removal = value
+	return b
+}
+
+// WithSuspend sets the Suspend field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Suspend field is set to the value of the last call.
+func (b *VirtualKubeletConnectorSpecApplyConfiguration) WithSuspend(value bool) *VirtualKubeletConnectorSpecApplyConfiguration {
+	b.Suspend = &value
 	return b
 }

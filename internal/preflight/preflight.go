@@ -1,0 +1,127 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package preflight judges, from what Azure said, whether container groups can be made where a connector wants
+// them; it is pure. Only what is proven bad is False.
+package preflight
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/resolve"
+)
+
+// Finding is a judgement, in the words of a condition.
+type Finding struct {
+	// Type is the type of the condition.
+	Type    string
+	Status  metav1.ConditionStatus
+	Reason  string
+	Message string
+
+	// osTypes are those that a finding is about that is False.
+	osTypes []v1alpha1.OSType
+}
+
+// Report holds the findings.
+type Report struct {
+	Provider, Access Finding
+	// Network is nil where no subnet is asked for.
+	Network *Finding
+	// GoodSince is when all that a virtual kubelet needs of Azure to start began to be good; zero while something
+	// is not, or is not known.
+	GoodSince time.Time
+}
+
+// Findings returns the findings in the order of their conditions.
+func (r Report) Findings() []Finding {
+	findings := []Finding{r.Provider, r.Access}
+	if r.Network != nil {
+		findings = append(findings, *r.Network)
+	}
+	return findings
+}
+
+// Blocking returns the first finding that keeps container groups of an operating system from being made; nil where
+// nothing is proven to.
+func (r Report) Blocking(os v1alpha1.OSType) *Finding {
+	// A credential that does not work is told before what could not be looked at without it.
+	for _, finding := range []*Finding{&r.Access, &r.Provider, r.Network} {
+		if finding != nil && finding.Status == metav1.ConditionFalse && slices.Contains(finding.osTypes, os) {
+			return finding
+		}
+	}
+	return nil
+}
+
+// Assess judges.
+func Assess(resolved resolve.Resolved, checks discover.Checks) Report {
+	report := Report{
+		Provider: provider(resolved, checks),
+		Access:   access(resolved, checks),
+	}
+	if resolved.Networked && len(resolved.OSTypes) > 0 {
+		report.Network = network(resolved, checks)
+	}
+	report.GoodSince = goodSince(resolved, checks, report)
+	return report
+}
+
+func goodSince(resolved resolve.Resolved, checks discover.Checks, report Report) time.Time {
+	since := []time.Time{checks.Token.GoodSince, checks.Groups.GoodSince}
+	if resolved.Networked {
+		since = append(since, checks.Subnet.GoodSince, checks.Subnet.ChangedAt)
+	}
+	for _, finding := range report.Findings() {
+		if finding.Status == metav1.ConditionFalse {
+			return time.Time{}
+		}
+	}
+	var last time.Time
+	for _, t := range since {
+		if t.IsZero() {
+			return time.Time{}
+		}
+		if t.After(last) {
+			last = t
+		}
+	}
+	return last
+}
+
+// judge makes findings of one condition.
+type judge struct {
+	conditionType string
+	osTypes       []v1alpha1.OSType
+}
+
+func (j judge) good(reason, message string) Finding {
+	return Finding{Type: j.conditionType, Status: metav1.ConditionTrue, Reason: reason, Message: message}
+}
+
+func (j judge) bad(reason, message string) Finding {
+	return Finding{Type: j.conditionType, Status: metav1.ConditionFalse, Reason: reason, Message: message, osTypes: j.osTypes}
+}
+
+func (j judge) unknown(reason, message string) Finding {
+	return Finding{Type: j.conditionType, Status: metav1.ConditionUnknown, Reason: reason, Message: message}
+}
+
+// problem judges what kept Azure from answering: bad where it is proven and one of the condition's own reasons.
+func (j judge) problem(problem *azure.Problem, own ...string) Finding {
+	switch {
+	case problem.Proven && slices.Contains(own, problem.Reason):
+		return j.bad(problem.Reason, problem.Message)
+	case problem.Proven:
+		return j.unknown(v1alpha1.ReasonNotChecked, "Azure could not be asked: see condition "+v1alpha1.ConditionAzureAccessible)
+	}
+	return j.unknown(problem.Reason, problem.Message)
+}
+
+const waiting = "waiting for Azure's answer"

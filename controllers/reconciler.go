@@ -83,7 +83,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.writeStatus(ctx, connector, status.Compute(in)); err != nil {
 		pass.fail(err)
 	}
-	return ctrl.Result{RequeueAfter: pass.after}, pass.err
+	if pass.err != nil {
+		return ctrl.Result{}, pass.err
+	}
+	return ctrl.Result{RequeueAfter: pass.after}, nil
 }
 
 // connector returns a connector that is held by the finalizer. One that does not exist any more, but may
@@ -150,7 +153,7 @@ func (p *pass) look(ctx context.Context) error {
 		if started {
 			node.Claim.State = discover.Claimed
 		} else {
-			node.Withheld = p.input.Preflight.Blocking(desired.OSType)
+			node.Withheld = p.input.Preflight.Withholding(desired.OSType)
 		}
 		rival, err := p.reconciler.Discoverer.Rival(ctx, p.input.Connector, desired.Name)
 		if err != nil {

@@ -68,9 +68,13 @@ func goodSecret() map[string]string {
 
 // condition reads a condition of the connector; zero where it is absent.
 func condition(ctx context.Context, conditionType string) func(Gomega) metav1.Condition {
+	return conditionOf(ctx, one, conditionType)
+}
+
+func conditionOf(ctx context.Context, name, conditionType string) func(Gomega) metav1.Condition {
 	return func(g Gomega) metav1.Condition {
 		var c v1alpha1.VirtualKubeletConnector
-		g.Expect(k8s.Get(ctx, client.ObjectKey{Name: one}, &c)).To(Succeed())
+		g.Expect(k8s.Get(ctx, client.ObjectKey{Name: name}, &c)).To(Succeed())
 		if found := meta.FindStatusCondition(c.Status.Conditions, conditionType); found != nil {
 			return *found
 		}

@@ -103,7 +103,7 @@ type NodeCapacity struct {
 
 	// memory is in bytes. Example: 400Gi. Default: 4Ti.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="type(self) == string ? (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && !quantity(self).isGreaterThan(quantity('1Pi'))) : self > 0",message="must be a quantity above 0 and at most 1Pi"
+	// +kubebuilder:validation:XValidation:rule="type(self) == string ? (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && !quantity(self).isGreaterThan(quantity('1Pi'))) : (self > 0 && self <= 1125899906842624)",message="must be a quantity above 0 and at most 1Pi"
 	Memory *resource.Quantity `json:"memory,omitempty"`
 
 	// pods is the number of pods that a node takes. Example: 100. Default: 5000.

@@ -157,6 +157,8 @@ type PodAffinityTerm struct {
 }
 
 // LabelSelector selects objects that fulfil all of its requirements.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.matchLabels) || has(self.matchExpressions)",message="must have matchLabels, matchExpressions or both"
 type LabelSelector struct {
 	// matchLabels are labels with their values. Example: {app.kubernetes.io/component: virtual-node}.
 	// +optional

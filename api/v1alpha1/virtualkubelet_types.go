@@ -101,7 +101,7 @@ type ResourceAmounts struct {
 
 	// memory is in bytes. Example: 128Mi.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="type(self) == string ? (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && !quantity(self).isGreaterThan(quantity('1Pi'))) : self > 0",message="must be a quantity above 0 and at most 1Pi"
+	// +kubebuilder:validation:XValidation:rule="type(self) == string ? (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')) && !quantity(self).isGreaterThan(quantity('1Pi'))) : (self > 0 && self <= 1125899906842624)",message="must be a quantity above 0 and at most 1Pi"
 	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 
@@ -113,7 +113,7 @@ type Image struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]+)?(/[a-z0-9]+((\\\\.|_|__|-+)[a-z0-9]+)*)*$')",message="must be a repository such as mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet, without scheme, tag and digest"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-zA-Z0-9]([-a-zA-Z0-9.]*[a-zA-Z0-9])?(:[0-9]+)?/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*$')",message="must be a repository such as mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet, without scheme, tag and digest"
 	Repository string `json:"repository,omitempty"`
 
 	// tag is the image's tag. Example: 1.6.4. Default: the tag of the operator's release.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
-	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
@@ -19,12 +18,8 @@ import (
 const reservedAddresses = 5
 
 // network is True when container groups can be placed in the subnet.
-func network(resolved resolve.Resolved, checks discover.Checks) *Finding {
-	finding := subnet(judge{v1alpha1.ConditionNetworkReady, resolved.NetworkOSTypes}, resolved, checks.Subnet)
-	return &finding
-}
-
-func subnet(is judge, resolved resolve.Resolved, answer azure.Answer[azure.Subnet]) Finding {
+func network(resolved resolve.Resolved, answer azure.Answer[azure.Subnet]) Finding {
+	is := judge{v1alpha1.ConditionNetworkReady, resolved.NetworkOSTypes}
 	switch {
 	case resolved.Subnet == nil:
 		return is.unknown(v1alpha1.ReasonNotChecked, "it is not known which subnet is meant: see condition "+v1alpha1.ConditionResolved)

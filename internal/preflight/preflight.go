@@ -31,9 +31,11 @@ type Finding struct {
 
 // Report holds the findings.
 type Report struct {
-	Provider, Access Finding
-	// Network is nil where no subnet is asked for.
-	Network *Finding
+	Access Finding
+	// Provider is nil for a deleted connector, Network also where no subnet is asked for.
+	Provider, Network *Finding
+	// Pending says that Azure has not answered everything yet.
+	Pending bool
 	// GoodSince is when all that a virtual kubelet needs of Azure to start began to be good; zero while something
 	// is not, or is not known.
 	GoodSince time.Time
@@ -41,9 +43,11 @@ type Report struct {
 
 // Findings returns the findings in the order of their conditions.
 func (r Report) Findings() []Finding {
-	findings := []Finding{r.Provider, r.Access}
-	if r.Network != nil {
-		findings = append(findings, *r.Network)
+	var findings []Finding
+	for _, finding := range []*Finding{r.Provider, &r.Access, r.Network} {
+		if finding != nil {
+			findings = append(findings, *finding)
+		}
 	}
 	return findings
 }
@@ -52,7 +56,7 @@ func (r Report) Findings() []Finding {
 // nothing is proven to.
 func (r Report) Blocking(os v1alpha1.OSType) *Finding {
 	// A credential that does not work is told before what could not be looked at without it.
-	for _, finding := range []*Finding{&r.Access, &r.Provider, r.Network} {
+	for _, finding := range []*Finding{&r.Access, r.Provider, r.Network} {
 		if finding != nil && finding.Status == metav1.ConditionFalse && slices.Contains(finding.osTypes, os) {
 			return finding
 		}
@@ -60,17 +64,39 @@ func (r Report) Blocking(os v1alpha1.OSType) *Finding {
 	return nil
 }
 
+// Withholding returns the finding that keeps a node of an operating system from being started for the first time: one
+// that is Blocking, or that Azure has not answered yet; nil where nothing does.
+func (r Report) Withholding(os v1alpha1.OSType) *Finding {
+	if finding := r.Blocking(os); finding != nil || !r.Pending {
+		return finding
+	}
+	for _, finding := range r.Findings() {
+		if finding.Status == metav1.ConditionUnknown {
+			return &finding
+		}
+	}
+	return &Finding{Type: v1alpha1.ConditionAzureAccessible, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonNotChecked, Message: waiting}
+}
+
 // Assess judges.
 func Assess(resolved resolve.Resolved, checks discover.Checks) Report {
-	report := Report{
-		Provider: provider(resolved, checks),
-		Access:   access(resolved, checks),
+	report := Report{Access: access(resolved, checks)}
+	if len(resolved.OSTypes) == 0 {
+		return report
 	}
-	if resolved.Networked && len(resolved.OSTypes) > 0 {
-		report.Network = network(resolved, checks)
+	report.Provider = new(provider(resolved, checks))
+	if resolved.Networked {
+		report.Network = new(network(resolved, checks.Subnet))
 	}
+	report.Pending = pending(resolved, checks)
 	report.GoodSince = goodSince(resolved, checks, report)
 	return report
+}
+
+func pending(resolved resolve.Resolved, checks discover.Checks) bool {
+	return !checks.Token.Known() || !checks.GroupsKnown || !checks.Rights.Known() || !checks.Region.Known() ||
+		(resolved.Provider != v1alpha1.ProviderRegistrationIgnore && !checks.Provider.Known()) ||
+		(resolved.Subnet != nil && !checks.Subnet.Known())
 }
 
 func goodSince(resolved resolve.Resolved, checks discover.Checks, report Report) time.Time {

@@ -245,8 +245,13 @@ func proxy(given []corev1.EnvVar) []*applycorev1.EnvVarApplyConfiguration {
 	return env
 }
 
+// variable leaves an empty value out, as the API server does; the process gets it all the same.
 func variable(name, value string) *applycorev1.EnvVarApplyConfiguration {
-	return applycorev1.EnvVar().WithName(name).WithValue(value)
+	variable := applycorev1.EnvVar().WithName(name)
+	if value != "" {
+		variable.WithValue(value)
+	}
+	return variable
 }
 
 func requirements(resources corev1.ResourceRequirements) *applycorev1.ResourceRequirementsApplyConfiguration {

@@ -74,7 +74,7 @@ func notStarted(in Input, node Node) metav1.Condition {
 	const is = v1alpha1.ConditionReady
 	switch {
 	case node.Withheld != nil:
-		return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNotStarted, "node %s was not started: see condition %s", node.Desired.Name, node.Withheld.Type)
+		return condition(is, node.Withheld.Status, v1alpha1.ReasonNotStarted, "node %s was not started: see condition %s", node.Desired.Name, node.Withheld.Type)
 	case in.Resolved.Suspended:
 		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s starts once spec.suspend is false", node.Desired.Name)
 	case in.Resolved.Missing != nil && in.Resolved.Missing.Pending:

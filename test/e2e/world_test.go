@@ -251,8 +251,7 @@ func restoreWorld(ctx context.Context) {
 	GinkgoHelper()
 	By("restoring the world")
 	cloud := box.Azure()
-	Expect(cloud.ClearFaults(ctx)).To(Succeed())
-	Expect(cloud.SetClientSecret(ctx, azure.DefaultClientID, azure.DefaultClientSecret, time.Time{})).To(Succeed())
+	restoreAzure(ctx)
 	if connectors := namesOf(ctx, Default, &v1alpha1.VirtualKubeletConnectorList{}); len(connectors) > 0 {
 		putSecret(ctx, secretKey, azure.DefaultClientSecret) // a removal needs credentials that work
 	}
@@ -272,6 +271,38 @@ func restoreWorld(ctx context.Context) {
 	for _, group := range groups {
 		Expect(cloud.DeleteContainerGroup(ctx, group.SubscriptionID, group.ResourceGroup, group.Name)).To(Succeed())
 	}
+}
+
+// restoreAzure makes Azure what it is at first, but for what is additional in it.
+func restoreAzure(ctx context.Context) {
+	GinkgoHelper()
+	cloud, first := box.Azure(), azure.DefaultConfig()
+	Expect(cloud.ClearFaults(ctx)).To(Succeed())
+	for _, p := range first.ServicePrincipals {
+		Expect(cloud.SetClientSecret(ctx, p.ClientID, azure.DefaultClientSecret, time.Time{})).To(Succeed())
+	}
+	for _, s := range first.Subscriptions {
+		for _, provider := range s.Providers {
+			Expect(cloud.SetProvider(ctx, s.ID, provider, true)).To(Succeed())
+		}
+	}
+	for _, r := range first.RoleAssignments {
+		Expect(cloud.SetRoleAssignments(ctx, r.ClientID, r)).To(Succeed())
+	}
+	for _, g := range first.ResourceGroups {
+		Expect(cloud.SetResourceGroup(ctx, g)).To(Succeed())
+		Expect(cloud.SetDenyAssignments(ctx, "/subscriptions/"+g.SubscriptionID+"/resourceGroups/"+g.Name)).To(Succeed())
+	}
+	for _, n := range first.VirtualNetworks {
+		Expect(cloud.SetVirtualNetwork(ctx, n)).To(Succeed())
+	}
+	for _, c := range first.ManagedClusters {
+		Expect(cloud.SetManagedCluster(ctx, c)).To(Succeed())
+	}
+	for _, l := range first.Locations {
+		Expect(cloud.SetLocation(ctx, l)).To(Succeed())
+	}
+	Expect(cloud.SetQuota(ctx, first.Quota)).To(Succeed())
 }
 
 func namesOf(ctx context.Context, g Gomega, list client.ObjectList, options ...client.ListOption) []string {

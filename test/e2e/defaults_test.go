@@ -4,6 +4,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -147,7 +148,7 @@ func prepareSample(ctx context.Context, connector *v1alpha1.VirtualKubeletConnec
 	GinkgoHelper()
 	literals := map[string][]string{}
 	if principal := connector.Spec.Credentials.ServicePrincipal; principal != nil && principal.ClientSecretRef.Name != secretName {
-		literals[string(principal.ClientSecretRef.Name)] = []string{"--from-literal=" + principal.ClientSecretRef.Key + "=" + azure.DefaultClientSecret}
+		literals[string(principal.ClientSecretRef.Name)] = []string{"--from-literal=" + cmp.Or(principal.ClientSecretRef.Key, secretKey) + "=" + azure.DefaultClientSecret}
 	}
 	if analytics := connector.Spec.Monitoring.LogAnalytics; analytics != nil {
 		literals[string(analytics.SecretRef.Name)] = []string{"--from-literal=workspaceID=the-workspace", "--from-literal=workspaceKey=" + workspaceKey}

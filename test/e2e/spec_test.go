@@ -166,14 +166,6 @@ var _ = Describe("The spec", func() {
 		Expect(pod.Spec.PriorityClassName).To(Equal("system-node-critical"))
 		Expect(pod.Spec.Containers[0].Resources.Limits).To(HaveKeyWithValue(corev1.ResourceMemory, beQuantity("400Mi")))
 		Expect(kubectl(ctx, "logs", pod.Name, "-n", namespace)).To(ContainSubstring("level=debug"))
-
-		By("asking for an image by its digest, which no registry here has")
-		const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-		edit(ctx, func(c *v1alpha1.VirtualKubeletConnector) { c.Spec.VirtualKubelet.Image.Digest = digest })
-		Eventually(func() string { return kubeletPod(ctx, linuxNode).Spec.Containers[0].Image }).WithContext(ctx).
-			Should(Equal("mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet@" + digest))
-		edit(ctx, func(c *v1alpha1.VirtualKubeletConnector) { c.Spec.VirtualKubelet.Image.Digest = "" })
-		ready(ctx, connectorName)
 	}, SpecTimeout(3*time.Minute))
 
 	It("is left alone while it is suspended, but for its removal", func(ctx SpecContext) {

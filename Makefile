@@ -15,12 +15,13 @@ export CGO_ENABLED := $(if $(RACE),1,0)
 # Tools are keyed by the Go version: a linter can't read code for a newer Go than built it.
 TOOLS ?= $(CURDIR)/bin/tools/$(shell go env GOVERSION)
 CONTROLLER_GEN := $(TOOLS)/controller-gen
+CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 GINKGO := $(TOOLS)/ginkgo
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
 KUSTOMIZE := $(TOOLS)/kustomize
 
 # Tests of these packages start API servers, kubelets or whole clusters.
-CLUSTER_PACKAGES := /(controllers|internal/sandbox|test)(/|$$)
+CLUSTER_PACKAGES := /(controllers|internal/sandbox|test/api|test/e2e)(/|$$)
 CLUSTER_TEST = $(AS_ROOT) $(GINKGO) -r -v --timeout=60m --poll-progress-after=2m $(if $(RACE),--race) $(if $(FOCUS),--focus='$(FOCUS)')
 
 # The sandbox makes network namespaces and mounts. As root, Go keeps to root's own caches, so that
@@ -57,11 +58,13 @@ bin/manager bin/sandbox: bin/%:
 	@go build -buildvcs=false -o $@ ./cmd/$*
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Write deepcopy functions, apply configurations, the CRD and the operator's roles.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Write deepcopy functions, apply configurations, CRD, roles and the reference.
 	@$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	@$(CONTROLLER_GEN) applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
 	@$(CONTROLLER_GEN) crd output:crd:dir=config/crd/bases paths=./api/...
 	@$(CONTROLLER_GEN) rbac:roleName=vk-connector-operator output:rbac:dir=config/rbac paths=./controllers/...
+	@$(CRD_REF_DOCS) --config=hack/reference/config.yaml --templates-dir=hack/reference/templates --renderer=markdown \
+		--source-path=api/v1alpha1 --output-path=docs/reference.md --log-level=WARN
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) ## Format the Go code.
@@ -72,7 +75,7 @@ tidy: ## Tidy every Go module.
 	@hack/modules.sh go mod tidy
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(GINKGO) $(GOLANGCI_LINT) $(KUSTOMIZE) ## Build the pinned tools of hack/tools.
+tools: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GINKGO) $(GOLANGCI_LINT) $(KUSTOMIZE) ## Build the pinned tools of hack/tools.
 
 $(TOOLS)/%: hack/tools/%/go.mod hack/tools/%/go.sum
 	@echo "building $* from hack/tools/$*"
@@ -87,7 +90,7 @@ lint: $(GOLANGCI_LINT) ## Lint, the import rules included.
 	@$(GOLANGCI_LINT) run
 
 .PHONY: verify
-verify: $(CONTROLLER_GEN) ## Check that generated files, formatting and modules are current.
+verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generated files, formatting and modules are current.
 	@TOOLS=$(TOOLS) hack/verify.sh
 
 .PHONY: test

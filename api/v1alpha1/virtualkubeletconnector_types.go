@@ -134,5 +134,6 @@ type VirtualKubeletConnectorSpec struct {
 	// suspend keeps the operator from changing anything for this connector until it is deleted or
 	// suspend is false again. The virtual kubelets go on running. Default: false.
 	// +optional
+	// +kubebuilder:default=false
 	Suspend bool `json:"suspend,omitempty"`
 }

@@ -558,6 +558,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: suspend
       type:
         scalar: boolean
+      default: false
     - name: virtualKubelet
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.VirtualKubelet

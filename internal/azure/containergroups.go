@@ -54,6 +54,10 @@ func (s *Session) ContainerGroups(ctx context.Context, subscriptionID, resourceG
 		if err != nil {
 			return nil, fmt.Errorf("list container groups: %w", err)
 		}
+		if page.Value == nil {
+			// It must not pass for a resource group without container groups.
+			return nil, fmt.Errorf("list container groups: %w", errNotAzures)
+		}
 		for _, group := range page.Value {
 			if group != nil && group.Name != nil {
 				groups = append(groups, newContainerGroup(*group.Name, ptr.Deref(group.Location, ""), group.Tags))

@@ -22,13 +22,22 @@ type question struct {
 	explain        func(error) *Problem
 	// quiet answers are told only when there is a problem, or none any more.
 	quiet bool
-	// moving answers are about to change by themselves.
-	moving func(answer any) bool
+	// unsettled answers are about to change, by themselves or because somebody mends what they say.
+	unsettled func(answer any) bool
 }
 
 func (c Credential) question(kind string, subscriptionID string, rest ...string) question {
 	key := append([]string{c.key(), kind, subscriptionID}, rest...)
 	return question{key: strings.ToLower(strings.Join(key, "/")), credential: c, subscriptionID: subscriptionID}
+}
+
+func (c Credential) token() question { return c.question("token", "") }
+
+func unsettled[T any](wrong func(T) bool) func(any) bool {
+	return func(answer any) bool {
+		value, ok := answer.(T)
+		return ok && wrong(value)
+	}
 }
 
 // subject is what is asked with a credential, for the explanation of errors.
@@ -43,7 +52,7 @@ const (
 
 // Token says whether Microsoft Entra gives the identity tokens.
 func (i *Inventory) Token(connector string, c Credential) Answer[struct{}] {
-	q := c.question("token", "")
+	q := c.token()
 	q.ask = func(ctx context.Context, s *Session) (any, error) { return struct{}{}, s.CheckToken(ctx) }
 	q.explain = c.subject("", "a token of "+c.String(), "").explain
 	return look[struct{}](i, connector, q)
@@ -55,11 +64,12 @@ func (i *Inventory) ManagedCluster(connector string, c Credential, ref v1alpha1.
 	q.ask = func(ctx context.Context, s *Session) (any, error) { return s.ManagedCluster(ctx, ref) }
 	name := fmt.Sprintf("managed cluster %s in resource group %s of subscription %s", ref.Name, ref.ResourceGroup, ref.SubscriptionID)
 	subject := c.subject(string(ref.SubscriptionID), name, managedClusterField)
+	subject.namespace = clusterNamespace
 	subject.absent = Problem{Reason: v1alpha1.ReasonManagedClusterNotFound, Message: fmt.Sprintf(
 		"%s does not exist: check spec.managedCluster; az aks list --subscription %s -o table shows those that do", name, ref.SubscriptionID)}
 	subject.forbidden = Problem{Reason: v1alpha1.ReasonManagedClusterForbidden, Message: fmt.Sprintf(
-		"%s may not read %s: az role assignment create --assignee %s --role Reader --scope /subscriptions/%s/resourceGroups/%s/providers/Microsoft.ContainerService/managedClusters/%s",
-		c, name, c.ClientID, ref.SubscriptionID, ref.ResourceGroup, ref.Name)}
+		"%s may not read %s: az role assignment create --assignee %s --role Reader --scope /subscriptions/%s/resourceGroups/%s/providers/%s/managedClusters/%s",
+		c, name, c.ClientID, ref.SubscriptionID, ref.ResourceGroup, clusterNamespace, ref.Name)}
 	subject.proves = true
 	q.explain = subject.explain
 	return look[ManagedCluster](i, connector, q)
@@ -96,10 +106,7 @@ func (i *Inventory) Provider(connector string, c Credential, subscriptionID stri
 		}
 		return s.Provider(ctx, subscriptionID)
 	}
-	q.moving = func(answer any) bool {
-		provider, ok := answer.(Provider)
-		return ok && provider.State == ProviderRegistering
-	}
+	q.unsettled = unsettled(func(p Provider) bool { return p.State != ProviderRegistered })
 	subject := c.subject(subscriptionID, "resource provider "+ProviderNamespace+" of subscription "+subscriptionID, containerGroupsField)
 	subject.forbidden = Problem{Reason: v1alpha1.ReasonLookForbidden, Message: fmt.Sprintf(
 		"%s may not look whether resource provider %s is registered: az provider show --namespace %s --subscription %s --query registrationState shows it",
@@ -128,6 +135,7 @@ func (i *Inventory) Region(connector string, c Credential, subscriptionID, locat
 	subject := c.subject(subscriptionID, "region "+location+" of subscription "+subscriptionID, containerGroupsField)
 	subject.forbidden = Problem{Reason: v1alpha1.ReasonLookForbidden, Message: fmt.Sprintf("%s may not look what region %s offers", c, location)}
 	q.explain = subject.explain
+	q.unsettled = unsettled(func(r Region) bool { return len(r.OSTypes) < 2 || len(r.Exhausted) > 0 })
 	return look[Region](i, connector, q)
 }
 
@@ -138,6 +146,7 @@ func (i *Inventory) Rights(connector string, target Target) Answer[Rights] {
 		return s.Rights(ctx, target.SubscriptionID, target.ResourceGroup)
 	}
 	q.explain = func(err error) *Problem { return Explain(target, err) }
+	q.unsettled = unsettled(func(r Rights) bool { return len(r.Missing) > 0 || r.DeniedBy != "" })
 	return look[Rights](i, connector, q)
 }
 
@@ -146,12 +155,16 @@ func (i *Inventory) Subnet(connector string, c Credential, subscriptionID string
 	q := c.question("subnet", subscriptionID, ref.Network.ResourceGroup, ref.Network.Name, ref.Name)
 	q.ask = func(ctx context.Context, s *Session) (any, error) { return s.Subnet(ctx, subscriptionID, ref) }
 	subject := c.subject(subscriptionID, ref.String(), containerGroupsField)
+	subject.namespace = networkNamespace
 	subject.absent = Problem{Reason: v1alpha1.ReasonSubnetNotFound, Message: fmt.Sprintf(
 		"%s does not exist: check spec.network.subnet, or az network vnet subnet create --subscription %s --resource-group %s --vnet-name %s --name %s --delegations %s --address-prefixes PREFIX",
 		ref, subscriptionID, ref.Network.ResourceGroup, ref.Network.Name, ref.Name, ContainerGroupDelegation)}
 	subject.forbidden = Problem{Reason: v1alpha1.ReasonLookForbidden, Message: fmt.Sprintf(
 		"%s may not read %s: %s", c, ref, GrantOnSubnet(c, subscriptionID, ref))}
 	q.explain = subject.explain
+	q.unsettled = unsettled(func(s Subnet) bool {
+		return len(s.Missing) > 0 || len(s.UsedBy) > 0 || s.RouteTable != "" || (len(s.Delegations) > 0 && !s.Delegated())
+	})
 	return look[Subnet](i, connector, q)
 }
 

@@ -23,12 +23,10 @@ const (
 	// than once a second on average, however much there is to ask.
 	refreshInterval = 40 * time.Second
 	perQuestion     = time.Second
-	// A bad one is asked for again at once and then less often, but soon enough that what was mended is told within
+	// A bad one is asked for again soon and then less often, but soon enough that what was mended is told within
 	// a minute.
 	firstRetry = 5 * time.Second
 	lastRetry  = 40 * time.Second
-	// movingInterval is for what is about to change by itself.
-	movingInterval = 5 * time.Second
 
 	deleteSettle   = 2 * time.Second
 	deletePatience = time.Minute
@@ -107,6 +105,8 @@ type entry struct {
 	answer Answer[any]
 	// failures and refusals are how many requests in a row have failed, to look and to delete.
 	failures, refusals int
+	// unsettledFor is how many answers in a row were unsettled.
+	unsettledFor int
 
 	timer   clock.Timer
 	due     time.Time // when timer fires; zero without one
@@ -192,6 +192,13 @@ func (i *Inventory) dropSession(c Credential) {
 	maps.DeleteFunc(i.holds, func(limits string, _ time.Time) bool { return strings.HasPrefix(limits, c.key()) })
 }
 
+// dropIfUnwatched forgets what a request has brought back for which a Sweep came in between; i.mu is held.
+func (i *Inventory) dropIfUnwatched(e *entry) {
+	if len(e.watchers) == 0 {
+		i.dropSession(e.credential)
+	}
+}
+
 // watched returns the entry of a question, and notes who asks it; i.mu is held.
 func (i *Inventory) watched(q question, connector string) *entry {
 	e, ok := i.entries[q.key]
@@ -203,9 +210,11 @@ func (i *Inventory) watched(q question, connector string) *entry {
 			deleting: map[string]time.Time{},
 		}
 		i.entries[q.key] = e
-		i.schedule(e, i.clock.Now())
 	}
 	e.watchers[connector] = true
+	if !ok {
+		i.schedule(e, i.clock.Now())
+	}
 	return e
 }
 
@@ -265,6 +274,12 @@ func (i *Inventory) Delete(connector string, target Target, group ContainerGroup
 	if _, ok := e.deleting[group.Name]; ok || i.ctx == nil {
 		return
 	}
+	if hold := i.holds[e.limits()]; i.clock.Now().Before(hold) {
+		// With the listing that comes then, the connector decides anew.
+		e.waiting[connector] = struct{}{}
+		i.schedule(e, hold)
+		return
+	}
 	e.deleting[group.Name] = time.Time{}
 	go i.delete(i.ctx, e, connector, target, group, guard)
 }
@@ -290,6 +305,7 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, targ
 
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	defer i.dropIfUnwatched(e)
 	if ctx.Err() != nil {
 		return
 	}
@@ -330,21 +346,23 @@ func (i *Inventory) withSession(ctx context.Context, e *entry, do func(context.C
 func (i *Inventory) session(c Credential) (*session, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if found, ok := i.sessions[c.key()]; ok {
-		return found, nil
+	found, ok := i.sessions[c.key()]
+	if !ok {
+		connected, err := i.connect(c)
+		if err != nil {
+			return nil, err
+		}
+		found = &session{Session: connected, slots: make(chan struct{}, inFlight)}
+		i.sessions[c.key()] = found
 	}
-	connected, err := i.connect(c)
-	if err != nil {
-		return nil, err
-	}
-	made := &session{Session: connected, slots: make(chan struct{}, inFlight)}
-	i.sessions[c.key()] = made
-	return made, nil
+	_, attended := i.entries[c.token().key]
+	found.tokens.unattended.Store(!attended)
+	return found, nil
 }
 
 // schedule makes sure that Azure is asked at a time or before; i.mu is held.
 func (i *Inventory) schedule(e *entry, at time.Time) {
-	if i.ctx == nil || i.ctx.Err() != nil {
+	if i.ctx == nil || i.ctx.Err() != nil || len(e.watchers) == 0 {
 		return
 	}
 	if now := i.clock.Now(); at.Before(now) {
@@ -386,7 +404,7 @@ func (i *Inventory) postpone(e *entry) {
 func (i *Inventory) refresh(e *entry) {
 	i.mu.Lock()
 	e.due = time.Time{}
-	if e.running {
+	if e.running || len(e.watchers) == 0 {
 		// Those for whom the answer under way is too old ask again when they are told of it.
 		i.mu.Unlock()
 		return
@@ -398,11 +416,12 @@ func (i *Inventory) refresh(e *entry) {
 	}
 	e.running = true
 	ctx := i.ctx
-	askedAt := i.clock.Now()
-	watchdog := i.clock.AfterFunc(max(answerPatience, 2*e.took), func() { go i.tellSilence(e, askedAt) })
+	due := i.clock.Now()
+	watchdog := i.clock.AfterFunc(max(answerPatience, 2*e.took), func() { go i.tellSilence(e, due) })
 	defer watchdog.Stop()
 	i.mu.Unlock()
 
+	askedAt := due
 	var value any
 	err := i.withSession(ctx, e, func(ctx context.Context, s *Session) (err error) {
 		askedAt = i.clock.Now()
@@ -412,6 +431,7 @@ func (i *Inventory) refresh(e *entry) {
 
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	defer i.dropIfUnwatched(e)
 	e.running = false
 	if ctx.Err() != nil {
 		return
@@ -462,6 +482,11 @@ func (e *entry) take(value any, problem *Problem, askedAt, now time.Time) {
 	switch {
 	case problem == nil:
 		e.failures = 0
+		if e.unsettled != nil && e.unsettled(value) {
+			e.unsettledFor++
+		} else {
+			e.unsettledFor = 0
+		}
 		if !e.answer.Have || !reflect.DeepEqual(e.answer.Value, value) {
 			e.answer.ChangedAt = now
 		}
@@ -511,10 +536,12 @@ func (i *Inventory) tell(names ...string) {
 // wait returns how long to wait for the next request, with jitter so that not all is asked at once; i.mu is held.
 func (i *Inventory) wait(e *entry) time.Duration {
 	wait := i.interval(e)
-	if failures := max(e.failures, e.refusals); failures > 0 {
+	failures := e.unsettledFor
+	if e.answer.Problem != nil {
+		failures = max(e.failures, e.refusals)
+	}
+	if failures > 0 {
 		wait = min(firstRetry<<min(failures-1, 10), lastRetry)
-	} else if e.moving != nil && e.moving(e.answer.Value) {
-		wait = movingInterval
 	}
 	wait += rand.N(wait / 10)
 	if e.answer.Problem != nil {

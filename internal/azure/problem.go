@@ -73,6 +73,8 @@ type subject struct {
 	subscriptionID string
 	// name is how a message names it, subscription the field of the spec that names its subscription.
 	name, subscription string
+	// namespace is the resource provider of it; empty for the one of container groups.
+	namespace string
 	// absent is the problem where Azure says that it does not exist, by the code absence or, where that is empty,
 	// by any; forbidden where it does not let the identity look.
 	absent, forbidden Problem
@@ -91,9 +93,14 @@ func (s subject) explain(err error) *Problem {
 			"tenant %s belongs to %s, and the connector to %s: set spec.cloud to %s, or give credentials of %s",
 			elsewhere.tenantID, elsewhere.home, s.credential.Cloud, elsewhere.home, s.credential.Cloud)}
 	}
-	var refused *azidentity.AuthenticationFailedError
-	if errors.As(err, &refused) && refused.RawResponse != nil {
-		return s.explainRefusal(refused)
+	var refused *refusal
+	if errors.As(err, &refused) {
+		problem := s.explainRefusal(refused)
+		if errors.As(err, new(refusedBefore)) {
+			// How long to wait was said to whoever asked, and then.
+			problem.RetryAfter = 0
+		}
+		return problem
 	}
 	var response *azcore.ResponseError
 	switch {
@@ -110,15 +117,18 @@ func (s subject) explain(err error) *Problem {
 	if errors.Is(err, errSilent) {
 		return &Problem{Reason: v1alpha1.ReasonAzureUnavailable, Message: fmt.Sprintf("Azure takes long to answer for %s", s.name)}
 	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
-		return s.notAzures("with what is no JSON")
+	// The SDK and its library for tokens keep no other trace of it.
+	if text := err.Error(); errors.Is(err, errNotAzures) || strings.Contains(text, "unmarshalling type ") || strings.Contains(text, "json decode error") {
+		return s.notAzures("with what Azure does not say")
 	}
 	return &Problem{
 		Reason:  v1alpha1.ReasonAzureUnavailable,
 		Message: fmt.Sprintf("Azure did not answer for %s: check that the operator can reach it and resolve its names", s.name),
 	}
 }
+
+// errNotAzures is an answer that Azure would not give.
+var errNotAzures = errors.New("not an answer of Azure's")
 
 // notAzures is an answer of somebody else, such as a proxy.
 func (s subject) notAzures(how string) *Problem {
@@ -128,66 +138,92 @@ func (s subject) notAzures(how string) *Problem {
 	}
 }
 
+// isCredentialUnavailable reports whether the SDK got nothing that it could take for an answer to its wish for a token.
 func isCredentialUnavailable(err error) bool {
 	var unavailable interface{ NonRetriable() }
-	var refused *azidentity.AuthenticationFailedError
-	return errors.As(err, &unavailable) && !errors.As(err, &refused)
+	return errors.As(err, &unavailable)
 }
 
-// refusal is the body of an OAuth error response (RFC 6749, section 5.2).
+// refusal is an answer to the wish for a token that brought none. Unlike the SDK's own error, which reads its response
+// whenever it is looked at, it can be had by many at once.
 type refusal struct {
-	Code        string `json:"error"`
-	Description string `json:"error_description"`
+	statusCode int
+	status     string
+	// code and description are of an OAuth error response (RFC 6749, section 5.2), and empty in all else.
+	code, description string
+	retryAfter        time.Duration
 }
 
-func readRefusal(response *http.Response) refusal {
-	var body refusal
-	if payload, err := runtime.Payload(response); err == nil {
+func (r *refusal) Error() string { return "no token: " + r.text() }
+
+// NonRetriable keeps the SDK from asking again at once.
+func (*refusal) NonRetriable() {}
+
+func (r *refusal) text() string { return cmp.Or(r.description, r.status) }
+
+// asRefusal returns a refusal in place of the SDK's error of one, and other errors as they are.
+func asRefusal(err error) error {
+	var failed *azidentity.AuthenticationFailedError
+	if !errors.As(err, &failed) || failed.RawResponse == nil {
+		return err
+	}
+	var body struct {
+		Code        string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if payload, err := runtime.Payload(failed.RawResponse); err == nil {
 		_ = json.Unmarshal(payload, &body) // what is no JSON has no description
 	}
-	body.Description = stableDescription(body.Description)
-	return body
+	return &refusal{
+		statusCode: failed.RawResponse.StatusCode, status: failed.RawResponse.Status,
+		code: body.Code, description: stableDescription(body.Description), retryAfter: retryAfter(failed.RawResponse),
+	}
 }
 
 // tenantUnknown reports whether Microsoft Entra does not know the tenant, in this cloud.
 func tenantUnknown(err error) bool {
-	var refused *azidentity.AuthenticationFailedError
-	return errors.As(err, &refused) && refused.RawResponse != nil &&
-		strings.HasPrefix(readRefusal(refused.RawResponse).Description, "AADSTS90002")
+	var refused *refusal
+	return errors.As(err, &refused) && strings.HasPrefix(refused.description, "AADSTS90002")
 }
 
-func (s subject) explainRefusal(refused *azidentity.AuthenticationFailedError) *Problem {
-	response := refused.RawResponse
-	body := readRefusal(response)
-	if response.StatusCode == http.StatusTooManyRequests || response.StatusCode >= http.StatusInternalServerError {
+func (s subject) explainRefusal(refused *refusal) *Problem {
+	issuer := "Microsoft Entra"
+	transient := refused.statusCode == http.StatusTooManyRequests || refused.statusCode >= http.StatusInternalServerError
+	if s.credential.Type == v1alpha1.CredentialTypeManagedIdentity {
+		issuer = "the instance metadata endpoint 169.254.169.254"
+		// It says so while it is being updated.
+		transient = transient || refused.statusCode == http.StatusNotFound || refused.statusCode == http.StatusGone
+	}
+	if transient {
 		return &Problem{
-			Reason:     throttledOr(v1alpha1.ReasonAzureUnavailable, response.StatusCode),
-			Message:    fmt.Sprintf("Microsoft Entra can't issue a token now: %s", cmp.Or(body.Description, response.Status)),
-			RetryAfter: retryAfter(response),
+			Reason:     throttledOr(v1alpha1.ReasonAzureUnavailable, refused.statusCode),
+			Message:    fmt.Sprintf("%s can't issue a token now: %s", issuer, refused.text()),
+			RetryAfter: refused.retryAfter,
 		}
 	}
-	if body.Code == "" {
-		return s.notAzures(response.Status + " when asked for a token")
+	if refused.code == "" {
+		s.name = "a token of " + s.credential.String()
+		return s.notAzures(refused.status)
 	}
 	if s.credential.Type == v1alpha1.CredentialTypeManagedIdentity {
-		return s.explainIdentityRefusal(cmp.Or(body.Description, response.Status))
+		return s.explainIdentityRefusal(refused.text())
 	}
 	problem := &Problem{Reason: v1alpha1.ReasonCredentialsRejected, Proven: true}
 	remedy := "check spec.credentials.servicePrincipal and the client secret in its Secret"
 	switch {
-	case strings.HasPrefix(body.Description, "AADSTS7000222"):
+	case strings.HasPrefix(refused.description, "AADSTS7000222"):
 		problem.Reason = v1alpha1.ReasonSecretExpired
 		remedy = fmt.Sprintf("make a new client secret (az ad app credential reset --id %s --append) and put it into the Secret", s.credential.ClientID)
-	case strings.HasPrefix(body.Description, "AADSTS7000215"):
+	case strings.HasPrefix(refused.description, "AADSTS7000215"):
 		remedy = "put the value of the client secret, not its id, into the Secret"
-	case strings.HasPrefix(body.Description, "AADSTS700016"):
+	case strings.HasPrefix(refused.description, "AADSTS700016"):
 		remedy = "check spec.credentials.servicePrincipal.clientID and tenantID"
-	case strings.HasPrefix(body.Description, "AADSTS90002"):
+	case strings.HasPrefix(refused.description, "AADSTS90002"):
 		problem.Reason = v1alpha1.ReasonTenantNotFound
 		remedy = "check spec.credentials.servicePrincipal.tenantID and spec.cloud"
 	}
 	problem.Message = fmt.Sprintf("Microsoft Entra refused a token for client %s of tenant %s: %s: %s",
-		s.credential.ClientID, s.credential.TenantID, strings.TrimSuffix(cmp.Or(body.Description, response.Status), "."), remedy)
+		s.credential.ClientID, s.credential.TenantID, strings.TrimSuffix(refused.text(), "."), remedy)
 	return problem
 }
 
@@ -214,9 +250,13 @@ func (s subject) explainResponse(err *azcore.ResponseError) *Problem {
 	status := err.RawResponse.Status
 	switch {
 	case err.StatusCode == http.StatusTooManyRequests || err.StatusCode >= http.StatusInternalServerError:
+		who := "Azure"
+		if err.ErrorCode == "" {
+			who = "Azure, or a proxy before it,"
+		}
 		return &Problem{
 			Reason:     throttledOr(v1alpha1.ReasonAzureUnavailable, err.StatusCode),
-			Message:    fmt.Sprintf("Azure answered %d %s for %s", err.StatusCode, cmp.Or(err.ErrorCode, http.StatusText(err.StatusCode)), s.name),
+			Message:    fmt.Sprintf("%s answered %d %s for %s", who, err.StatusCode, cmp.Or(err.ErrorCode, http.StatusText(err.StatusCode)), s.name),
 			RetryAfter: retryAfter(err.RawResponse),
 		}
 	case err.ErrorCode == "" || err.ErrorCode == status:
@@ -228,7 +268,7 @@ func (s subject) explainResponse(err *azcore.ResponseError) *Problem {
 		return &Problem{Reason: v1alpha1.ReasonSubscriptionDisabled, Proven: true, Message: fmt.Sprintf(
 			"subscription %s is disabled (%s): enable it, or set another %s", s.subscriptionID, err.ErrorCode, s.subscription)}
 	case err.ErrorCode == "MissingSubscriptionRegistration":
-		return notRegistered(s.subscriptionID)
+		return s.notRegistered()
 	case err.ErrorCode == "DenyAssignmentAuthorizationFailed" || err.ErrorCode == "RequestDisallowedByPolicy" || err.ErrorCode == "ScopeLocked":
 		return &Problem{Reason: v1alpha1.ReasonDenied, Proven: s.proves, Message: fmt.Sprintf(
 			"Azure forbids %s to use %s (%s): check the deny assignments, policies and locks there", s.credential, s.name, err.ErrorCode)}
@@ -240,7 +280,7 @@ func (s subject) explainResponse(err *azcore.ResponseError) *Problem {
 				s.credential, s.name, err.ErrorCode)
 		}
 		return &problem
-	case err.StatusCode == http.StatusNotFound && (s.absence == "" || s.absence == err.ErrorCode):
+	case err.StatusCode == http.StatusNotFound && s.absent.Reason != "" && (s.absence == "" || s.absence == err.ErrorCode):
 		problem := s.absent
 		problem.Proven = true
 		return &problem
@@ -255,10 +295,15 @@ func (s subject) explainResponse(err *azcore.ResponseError) *Problem {
 	}
 }
 
-func notRegistered(subscriptionID string) *Problem {
-	return &Problem{Reason: v1alpha1.ReasonProviderNotRegistered, Proven: true, Message: fmt.Sprintf(
-		"resource provider %s is not registered in subscription %s: az provider register --namespace %s --subscription %s, or set spec.providerRegistration to Register",
-		ProviderNamespace, subscriptionID, ProviderNamespace, subscriptionID)}
+func (s subject) notRegistered() *Problem {
+	namespace := cmp.Or(s.namespace, ProviderNamespace)
+	problem := &Problem{Reason: v1alpha1.ReasonProviderNotRegistered, Proven: true, Message: fmt.Sprintf(
+		"resource provider %s is not registered in subscription %s: az provider register --namespace %s --subscription %s",
+		namespace, s.subscriptionID, namespace, s.subscriptionID)}
+	if namespace == ProviderNamespace {
+		problem.Message += ", or set spec.providerRegistration to Register"
+	}
+	return problem
 }
 
 // stableDescription returns the first sentence of an error of Microsoft Entra, without the ids and the

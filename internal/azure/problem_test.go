@@ -18,7 +18,7 @@ import (
 	simulated "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 )
 
-const place = "resource group virtual-nodes of subscription " + simulated.DefaultSubscriptionID
+const place = "resource group virtual-nodes of subscription " + subscription
 
 // TestExplain asks a simulated Azure with the SDK's real clients, so that the errors are those that the
 // SDK makes out of Azure's real bodies.
@@ -55,14 +55,14 @@ func TestExplain(t *testing.T) {
 		},
 		"unknown tenant": {
 			target: func(t *Target) { t.TenantID = otherTenant },
-			problem: Problem{Reason: v1alpha1.ReasonCredentialsRejected, Proven: true, Message: "Microsoft Entra refused a token for client " + simulated.DefaultClientID +
+			problem: Problem{Reason: v1alpha1.ReasonTenantNotFound, Proven: true, Message: "Microsoft Entra refused a token for client " + simulated.DefaultClientID +
 				" of tenant " + otherTenant + ": AADSTS90002: Tenant '" + otherTenant + "' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. " +
 				"Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant" +
 				": check spec.credentials.servicePrincipal.tenantID and spec.cloud"},
 		},
 		"tenant of another cloud": {
 			target: func(t *Target) { t.Cloud = v1alpha1.CloudChina },
-			problem: Problem{Reason: v1alpha1.ReasonCredentialsRejected, Proven: true, Message: refused +
+			problem: Problem{Reason: v1alpha1.ReasonTenantNotFound, Proven: true, Message: refused +
 				"AADSTS90002: Tenant '" + simulated.DefaultTenantID + "' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. " +
 				"Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant" +
 				": check spec.credentials.servicePrincipal.tenantID and spec.cloud"},
@@ -72,7 +72,7 @@ func TestExplain(t *testing.T) {
 				t.Helper()
 				r.fault(t, simulated.Fault{Operation: "Token", Status: http.StatusTooManyRequests, RetryAfter: 40 * time.Second})
 			},
-			problem: Problem{Reason: v1alpha1.ReasonAzureUnavailable, RetryAfter: 40 * time.Second, Message: "Microsoft Entra can't issue a token now: " +
+			problem: Problem{Reason: v1alpha1.ReasonThrottled, RetryAfter: 40 * time.Second, Message: "Microsoft Entra can't issue a token now: " +
 				"AADSTS90033: The request is being throttled as the limit has been reached for operation type."},
 		},
 		"broken token endpoint": {
@@ -88,13 +88,13 @@ func TestExplain(t *testing.T) {
 				NewWithT(t).Expect(r.SetRoleAssignments(simulated.DefaultClientID)).To(Succeed())
 			},
 			problem: Problem{Reason: v1alpha1.ReasonForbidden, Proven: true, Message: "client " + simulated.DefaultClientID + " lacks rights on " + place +
-				" (AuthorizationFailed): az role assignment create --assignee " + simulated.DefaultClientID + " --role Contributor" +
-				" --scope /subscriptions/" + simulated.DefaultSubscriptionID + "/resourceGroups/virtual-nodes"},
+				": az role assignment create --assignee " + simulated.DefaultClientID + " --role Contributor" +
+				" --scope /subscriptions/" + subscription + "/resourceGroups/virtual-nodes"},
 		},
 		"unknown resource group": {
 			target: func(t *Target) { t.ResourceGroup = "missing" },
-			problem: Problem{Reason: v1alpha1.ReasonResourceGroupNotFound, Proven: true, Message: "resource group missing of subscription " + simulated.DefaultSubscriptionID +
-				" does not exist: check spec.containerGroups.resourceGroup, or az group create --subscription " + simulated.DefaultSubscriptionID + " --name missing --location LOCATION"},
+			problem: Problem{Reason: v1alpha1.ReasonResourceGroupNotFound, Proven: true, Message: "resource group missing of subscription " + subscription +
+				" does not exist: check spec.containerGroups.resourceGroup, or az group create --subscription " + subscription + " --name missing --location LOCATION"},
 		},
 		"unknown subscription": {
 			target: func(t *Target) { t.SubscriptionID = otherTenant },
@@ -114,7 +114,7 @@ func TestExplain(t *testing.T) {
 				t.Helper()
 				r.fault(t, simulated.Fault{Operation: "ContainerGroups.List", Status: http.StatusTooManyRequests, RetryAfter: 17 * time.Second})
 			},
-			problem: Problem{Reason: v1alpha1.ReasonAzureUnavailable, RetryAfter: 17 * time.Second, Message: "Azure answered 429 TooManyRequests for " + place},
+			problem: Problem{Reason: v1alpha1.ReasonThrottled, RetryAfter: 17 * time.Second, Message: "Azure answered 429 TooManyRequests for " + place},
 		},
 		"broken": {
 			azure: func(t *testing.T, r *rig) {
@@ -128,7 +128,7 @@ func TestExplain(t *testing.T) {
 				t.Helper()
 				r.fault(t, simulated.Fault{Operation: "ContainerGroups.List", Status: http.StatusInternalServerError, Body: "<html>wrong</html>"})
 			},
-			problem: Problem{Reason: v1alpha1.ReasonAzureUnavailable, Message: "Azure answered 500 Internal Server Error for " + place},
+			problem: Problem{Reason: v1alpha1.ReasonAzureUnavailable, Message: "Azure, or a proxy before it, answered 500 Internal Server Error for " + place},
 		},
 		"cut connections": {
 			azure: func(t *testing.T, r *rig) {
@@ -149,9 +149,9 @@ func TestExplain(t *testing.T) {
 			if test.target != nil {
 				test.target(&asked)
 			}
-			c, err := r.connect(asked)
+			s, err := r.connect(asked.Credential)
 			g.Expect(err).NotTo(HaveOccurred())
-			_, err = c.List(t.Context())
+			_, err = s.ContainerGroups(t.Context(), asked.SubscriptionID, asked.ResourceGroup)
 			g.Expect(err).To(HaveOccurred())
 			g.Expect(Explain(asked, err)).To(PointTo(Equal(test.problem)))
 		})
@@ -175,9 +175,9 @@ func TestExplainIsStable(t *testing.T) {
 	r := newRig(t)
 	wrong := target(func(t *Target) { t.ClientSecret = "wrong-client-secret" })
 	ask := func() *Problem {
-		c, err := r.connect(wrong)
+		s, err := r.connect(wrong.Credential)
 		g.Expect(err).NotTo(HaveOccurred())
-		_, err = c.List(t.Context())
+		_, err = s.ContainerGroups(t.Context(), subscription, rgName)
 		r.clock.Step(time.Hour)
 		return Explain(wrong, err)
 	}

@@ -22,6 +22,8 @@ import (
 // ProviderNamespace is the resource provider of container groups.
 const ProviderNamespace = "Microsoft.ContainerInstance"
 
+const clusterNamespace = "Microsoft.ContainerService"
+
 // ManagedCluster is an AKS cluster, as far as a connector takes defaults from it.
 type ManagedCluster struct {
 	ID                string
@@ -52,8 +54,11 @@ func (s *Session) ManagedCluster(ctx context.Context, ref v1alpha1.ManagedCluste
 	if err != nil {
 		return ManagedCluster{}, fmt.Errorf("get managed cluster %s: %w", ref.Name, err)
 	}
+	if response.ID == nil {
+		return ManagedCluster{}, fmt.Errorf("get managed cluster %s: %w", ref.Name, errNotAzures)
+	}
 	cluster := ManagedCluster{
-		ID:       ptr.Deref(response.ID, ""),
+		ID:       *response.ID,
 		Location: identity.NormalizeLocation(ptr.Deref(response.Location, "")),
 	}
 	p := response.Properties
@@ -115,7 +120,10 @@ func (s *Session) ResourceGroup(ctx context.Context, subscriptionID, name string
 	if err != nil {
 		return ResourceGroup{}, fmt.Errorf("get resource group %s: %w", name, err)
 	}
-	return ResourceGroup{Location: identity.NormalizeLocation(ptr.Deref(response.Location, ""))}, nil
+	if response.Location == nil {
+		return ResourceGroup{}, fmt.Errorf("get resource group %s: %w", name, errNotAzures)
+	}
+	return ResourceGroup{Location: identity.NormalizeLocation(*response.Location)}, nil
 }
 
 // ProviderState is the state of a resource provider's registration.
@@ -152,7 +160,10 @@ func (s *Session) Provider(ctx context.Context, subscriptionID string) (Provider
 	if err != nil {
 		return Provider{}, fmt.Errorf("get resource provider %s: %w", ProviderNamespace, err)
 	}
-	provider := Provider{State: ProviderState(ptr.Deref(response.RegistrationState, ""))}
+	if response.RegistrationState == nil {
+		return Provider{}, fmt.Errorf("get resource provider %s: %w", ProviderNamespace, errNotAzures)
+	}
+	provider := Provider{State: ProviderState(*response.RegistrationState)}
 	for _, resource := range response.ResourceTypes {
 		if resource == nil || !strings.EqualFold(ptr.Deref(resource.ResourceType, ""), "containerGroups") {
 			continue

@@ -46,8 +46,12 @@ func (s *Session) Rights(ctx context.Context, subscriptionID, resourceGroup stri
 	}
 	rights := Rights{Missing: missing(permissions, groupActions)}
 	if len(rights.Missing) == 0 {
+		var err error
+		rights.DeniedBy, err = s.deniedBy(ctx, subscriptionID, resourceGroup)
 		// A right to look at deny assignments is none that a virtual node needs.
-		rights.DeniedBy, _ = s.deniedBy(ctx, subscriptionID, resourceGroup)
+		if ignoreForbidden(err) != nil {
+			return Rights{}, err
+		}
 	}
 	return rights, nil
 }
@@ -82,7 +86,7 @@ const everyone = "00000000-0000-0000-0000-000000000000"
 
 func (s *Session) deniedBy(ctx context.Context, subscriptionID, resourceGroup string) (string, error) {
 	me, err := s.objectID(ctx)
-	if err != nil {
+	if err != nil || me == "" {
 		return "", err
 	}
 	client, err := armauthorization.NewDenyAssignmentsClient(subscriptionID, s.tokens, s.arm())

@@ -10,6 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
@@ -75,21 +78,35 @@ func (s *Session) arm() *arm.ClientOptions {
 	return &arm.ClientOptions{ClientOptions: s.options, DisableRPRegistration: true}
 }
 
+// scopes are what the SDK asks for before each of its requests: for tokens of another kind, it would ask again.
 func (s *Session) scopes() policy.TokenRequestOptions {
-	return policy.TokenRequestOptions{Scopes: []string{s.options.Cloud.Services[cloud.ResourceManager].Audience + "/.default"}}
+	return policy.TokenRequestOptions{
+		Scopes: []string{s.options.Cloud.Services[cloud.ResourceManager].Audience + "/.default"}, EnableCAE: true,
+	}
 }
 
 // CheckToken asks for a new token, whether or not the last one still holds: Azure tells of an expired secret in
 // no other way.
 func (s *Session) CheckToken(ctx context.Context) error {
-	err := s.tokens.renew(ctx, s.scopes())
+	options := s.scopes()
+	if s.credential.Type == v1alpha1.CredentialTypeManagedIdentity {
+		// The SDK remembers the tokens of managed identities for the whole process, unless it is given claims; the
+		// machine does not get to see them.
+		options.Claims = "{}"
+	}
+	err := s.tokens.renew(ctx, options)
 	if tenantUnknown(err) {
-		if home, ok := s.homeCloud(ctx); ok {
+		looking, cancel := context.WithTimeout(ctx, homePatience)
+		defer cancel()
+		if home, ok := s.homeCloud(looking); ok {
 			return &wrongCloudError{tenantID: s.credential.TenantID, home: home}
 		}
 	}
 	return err
 }
+
+// homePatience is for a look at the other clouds: a firewall may let nobody through to them.
+const homePatience = 10 * time.Second
 
 // wrongCloudError says that a tenant is another cloud's.
 type wrongCloudError struct {
@@ -126,7 +143,7 @@ func (s *Session) homeCloud(ctx context.Context) (v1alpha1.CloudName, bool) {
 	return "", false
 }
 
-// objectID returns the identity's object id, which Azure knows principals by.
+// objectID returns the identity's object id, which Azure knows principals by; nothing where the token does not tell.
 func (s *Session) objectID(ctx context.Context) (string, error) {
 	token, err := s.tokens.GetToken(ctx, s.scopes())
 	if err != nil {
@@ -137,37 +154,57 @@ func (s *Session) objectID(ctx context.Context) (string, error) {
 		ObjectID string `json:"oid"`
 	}{}
 	if _, _, err := jwt.NewParser().ParseUnverified(token.Token, &claims); err != nil {
-		return "", fmt.Errorf("read the token's claims: %w", err)
-	}
-	if claims.ObjectID == "" {
-		return "", errors.New("the token does not name its principal")
+		return "", nil //nolint:nilerr // Microsoft Entra promises nobody but the resource a form of it.
 	}
 	return claims.ObjectID, nil
 }
 
 // tokens gives out the tokens of an identity. Of many that ask at once, one asks Microsoft Entra; and once that has
-// refused, nobody but renew asks again.
+// refused, nobody but renew asks again, unless nobody would.
 type tokens struct {
 	identity func() (azcore.TokenCredential, error)
-	turn     chan struct{}
+	// turn is had by who asks Microsoft Entra. A token that holds is given out without: another one may be long in coming.
+	turn chan struct{}
+	// unattended says that nobody calls renew again and again.
+	unattended atomic.Bool
+
+	mu sync.Mutex
 	// current has had a token; nil before the first one. refused is why there is none.
 	current azcore.TokenCredential
 	refused error
 }
 
+// refusedBefore is a refusal of Microsoft Entra's that came to somebody else's request.
+type refusedBefore struct{ error }
+
+func (e refusedBefore) Unwrap() error { return e.error }
+
 // GetToken returns a token that holds.
 func (t *tokens) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	if err := t.enter(ctx); err != nil {
-		return azcore.AccessToken{}, err
+	current, refused := t.last()
+	if current == nil && refused == nil {
+		if err := t.enter(ctx); err != nil {
+			return azcore.AccessToken{}, err
+		}
+		defer t.leave()
+		if current, refused = t.last(); current == nil && refused == nil {
+			return t.acquire(ctx, options)
+		}
 	}
-	defer t.leave()
-	if t.current != nil {
-		return t.current.GetToken(ctx, options)
+	if refused != nil {
+		return azcore.AccessToken{}, refused
 	}
-	if t.refused != nil {
-		return azcore.AccessToken{}, t.refused
+	return give(ctx, current, options)
+}
+
+// last returns what has had a token, or why nothing has; neither where Microsoft Entra is to be asked.
+func (t *tokens) last() (azcore.TokenCredential, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current != nil || t.refused == nil || t.unattended.Load() {
+		return t.current, nil
 	}
-	return t.acquire(ctx, options)
+	return nil, refusedBefore{t.refused}
 }
 
 func (t *tokens) renew(ctx context.Context, options policy.TokenRequestOptions) error {
@@ -184,15 +221,21 @@ func (t *tokens) acquire(ctx context.Context, options policy.TokenRequestOptions
 	if err != nil {
 		return azcore.AccessToken{}, err
 	}
-	token, err := fresh.GetToken(ctx, options)
-	var refused *azidentity.AuthenticationFailedError
+	token, err := give(ctx, fresh, options)
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	switch {
 	case err == nil:
 		t.current, t.refused = fresh, nil
-	case errors.As(err, &refused) && refused.RawResponse != nil:
+	case errors.As(err, new(*refusal)):
 		t.refused = err
 	}
 	return token, err
+}
+
+func give(ctx context.Context, identity azcore.TokenCredential, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	token, err := identity.GetToken(ctx, options)
+	return token, asRefusal(err)
 }
 
 func (t *tokens) enter(ctx context.Context) error {

@@ -12,7 +12,9 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	simulated "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 )
@@ -40,12 +42,13 @@ func (w *world) node(ctx context.Context) NodeFacts {
 	return facts
 }
 
-// asks lets the inventory ask Azure until it has an answer.
-func (w *world) asks(ctx context.Context) Claim {
+// claims lets the inventory ask Azure until it has an answer.
+func (w *world) claims(ctx context.Context) Claim {
 	w.g.Eventually(func() bool {
 		w.clock.Step(0)
 		w.node(ctx)
-		return w.Access("aci", target()).Known
+		_, known := w.Inventory.List("aci", target(), time.Time{})
+		return known
 	}).Should(BeTrue())
 	return w.node(ctx).Claim
 }
@@ -113,7 +116,7 @@ func TestClaims(t *testing.T) {
 				w.holds(pod("mine", "mine-uid"), nodeSecret(w.node(t.Context()).Serving, test.secret))
 			}
 			w.g.Expect(w.node(t.Context()).Claim).To(Equal(Claim{State: ClaimPending}), "nothing is claimed before Azure was asked")
-			w.g.Expect(w.asks(t.Context())).To(Equal(test.want))
+			w.g.Expect(w.claims(t.Context())).To(Equal(test.want))
 		})
 	}
 }
@@ -128,7 +131,7 @@ func TestAClaimIsKept(t *testing.T) {
 func TestARefusedNameIsAskedForAgain(t *testing.T) {
 	w := newWorld(t)
 	w.plant(node().Name, "web", "uid")
-	w.g.Expect(w.asks(t.Context()).State).To(Equal(ClaimRefused))
+	w.g.Expect(w.claims(t.Context()).State).To(Equal(ClaimRefused))
 	w.g.Expect(w.azure.DeleteContainerGroup(simulated.DefaultSubscriptionID, "virtual-nodes", "default-web")).To(Succeed())
 	w.g.Expect(w.node(t.Context()).Claim.State).To(Equal(ClaimRefused))
 
@@ -140,7 +143,7 @@ func TestARefusedNameIsAskedForAgain(t *testing.T) {
 func TestAClaimNeedsThePodsRead(t *testing.T) {
 	w := newWorld(t)
 	w.plant(node().Name, "web", "uid")
-	w.g.Expect(w.asks(t.Context()).State).To(Equal(ClaimRefused))
+	w.g.Expect(w.claims(t.Context()).State).To(Equal(ClaimRefused))
 	w.fails(&corev1.Pod{})
 	facts, err := w.Node(t.Context(), node(), target())
 	w.g.Expect(err).To(MatchError("get Pod default/web: the API server is gone"))
@@ -152,6 +155,52 @@ func TestNodeThatCannotBeRead(t *testing.T) {
 	w.fails(&corev1.Secret{})
 	_, err := w.Node(t.Context(), node(), target())
 	w.g.Expect(err).To(MatchError("get Secret vk-connector-system/virtual-kubelet-aci-linux-eastus: the API server is gone"))
+}
+
+func TestRival(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	named := func(name string, madeAt time.Time, edit ...func(*v1alpha1.VirtualKubeletConnector)) *v1alpha1.VirtualKubeletConnector {
+		c := connector(append(edit, func(c *v1alpha1.VirtualKubeletConnector) {
+			c.Name, c.CreationTimestamp = name, metav1.NewTime(madeAt)
+			c.Spec.OSTypes = []v1alpha1.OSType{v1alpha1.OSTypeLinux}
+			c.Spec.ContainerGroups.Location, c.Spec.Node.NamePrefix = "eastus", "edge"
+		})...)
+		return c
+	}
+	elsewhere := named("elsewhere", at.Add(-time.Hour))
+	elsewhere.Spec.Node.NamePrefix = "other"
+	deleted := named("deleted", at.Add(-time.Hour), func(c *v1alpha1.VirtualKubeletConnector) {
+		c.DeletionTimestamp, c.Finalizers = &metav1.Time{Time: at}, []string{v1alpha1.Finalizer}
+	})
+	for name, test := range map[string]struct {
+		others []client.Object
+		want   string
+	}{
+		"alone":                      {},
+		"an older one":               {[]client.Object{named("z", at.Add(-time.Minute))}, "z"},
+		"a younger one":              {[]client.Object{named("a", at.Add(time.Minute))}, ""},
+		"as old, of an earlier name": {[]client.Object{named("a", at)}, "a"},
+		"as old, of a later name":    {[]client.Object{named("z", at)}, ""},
+		"the oldest of several": {
+			[]client.Object{named("b", at.Add(-time.Minute)), named("z", at.Add(-2*time.Minute)), named("a", at.Add(-time.Minute))}, "z",
+		},
+		"one with another prefix":   {[]client.Object{elsewhere}, ""},
+		"one that is being deleted": {[]client.Object{deleted}, "deleted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ours := named("m", at)
+			w := newWorld(t, append(test.others, ours)...)
+			rival, err := w.Rival(t.Context(), ours, "edge-linux-eastus")
+			w.g.Expect(err).NotTo(HaveOccurred())
+			w.g.Expect(rival).To(Equal(test.want))
+		})
+	}
+	t.Run("can't be read", func(t *testing.T) {
+		w := newWorld(t)
+		w.fails(&v1alpha1.VirtualKubeletConnector{})
+		_, err := w.Rival(t.Context(), named("m", at), "edge-linux-eastus")
+		w.g.Expect(err).To(MatchError("list the connectors that come to node edge-linux-eastus: the API server is gone"))
+	})
 }
 
 func TestCertificates(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -119,8 +120,53 @@ func TestNames(t *testing.T) {
 		"eastus": "eastus", "East US": "eastus", "EastUS 2": "eastus2", "  West  Europe ": "westeurope", "": "",
 	} {
 		g.Expect(identity.NormalizeLocation(location)).To(Equal(want), location)
+		g.Expect(identity.NormalizeLocation(v1alpha1.Location(location))).To(Equal(want), location)
 	}
-	g.Expect(identity.NodeName(identity.DefaultPrefix("virtual-kubelet"), v1alpha1.OSTypeLinux, "eastus")).
+	g.Expect(identity.NodeName(identity.Prefix(connector("virtual-kubelet")), v1alpha1.OSTypeLinux, "eastus")).
 		To(Equal("virtual-kubelet-virtual-kubelet-linux-eastus"), "the name of the article")
 	g.Expect(identity.NodeName("edge", v1alpha1.OSTypeWindows, "westus")).To(Equal("edge-windows-westus"))
+}
+
+func connector(name string, edit ...func(*v1alpha1.VirtualKubeletConnector)) *v1alpha1.VirtualKubeletConnector {
+	c := &v1alpha1.VirtualKubeletConnector{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       v1alpha1.VirtualKubeletConnectorSpec{OSTypes: []v1alpha1.OSType{v1alpha1.OSTypeLinux}},
+	}
+	for _, e := range edit {
+		e(c)
+	}
+	return c
+}
+
+func TestNodeNames(t *testing.T) {
+	located := func(c *v1alpha1.VirtualKubeletConnector) { c.Spec.ContainerGroups.Location = "East US" }
+	for name, test := range map[string]struct {
+		edit []func(*v1alpha1.VirtualKubeletConnector)
+		want []string
+	}{
+		"no location": {},
+		"a location":  {edit: []func(*v1alpha1.VirtualKubeletConnector){located}, want: []string{"virtual-kubelet-aci-linux-eastus"}},
+		"both operating systems": {
+			edit: []func(*v1alpha1.VirtualKubeletConnector){located, func(c *v1alpha1.VirtualKubeletConnector) {
+				c.Spec.OSTypes = []v1alpha1.OSType{v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows}
+			}},
+			want: []string{"virtual-kubelet-aci-linux-eastus", "virtual-kubelet-aci-windows-eastus"},
+		},
+		"a prefix": {
+			edit: []func(*v1alpha1.VirtualKubeletConnector){located, func(c *v1alpha1.VirtualKubeletConnector) { c.Spec.Node.NamePrefix = "edge" }},
+			want: []string{"edge-linux-eastus"},
+		},
+		"a location that Azure told": {
+			edit: []func(*v1alpha1.VirtualKubeletConnector){func(c *v1alpha1.VirtualKubeletConnector) { c.Status.Location = "westus" }},
+			want: []string{"virtual-kubelet-aci-linux-westus"},
+		},
+		"a location that Azure told before the spec did": {
+			edit: []func(*v1alpha1.VirtualKubeletConnector){located, func(c *v1alpha1.VirtualKubeletConnector) { c.Status.Location = "westus" }},
+			want: []string{"virtual-kubelet-aci-linux-eastus"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(identity.NodeNames(connector("aci", test.edit...))).To(Equal(test.want))
+		})
+	}
 }

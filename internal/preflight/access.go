@@ -45,7 +45,7 @@ func access(resolved resolve.Resolved, checks discover.Checks) Finding {
 	case unregistered:
 		return is.unknown(v1alpha1.ReasonNotChecked, "Azure could not be asked: see condition "+v1alpha1.ConditionProviderRegistered)
 	case !token.Known() || !checks.GroupsKnown:
-		return is.unknown(v1alpha1.ReasonNotChecked, waiting)
+		return is.unknown(v1alpha1.ReasonNotChecked, Waiting)
 	}
 	accepted := fmt.Sprintf("Azure accepts the credentials on %s", target)
 	if exhausted := checks.Region.Value.Exhausted; len(exhausted) > 0 {

@@ -26,9 +26,9 @@ func network(resolved resolve.Resolved, answer azure.Answer[azure.Subnet]) Findi
 	case !resolved.Target.Usable():
 		return is.unknown(v1alpha1.ReasonNotChecked, "there is no client secret to ask Azure with")
 	case answer.Problem != nil && !answer.Have:
-		return is.problem(answer.Problem, v1alpha1.ReasonSubnetNotFound)
+		return is.problem(answer.Problem, v1alpha1.ReasonSubnetNotFound, v1alpha1.ReasonProviderNotRegistered)
 	case !answer.Known():
-		return is.unknown(v1alpha1.ReasonNotChecked, waiting)
+		return is.unknown(v1alpha1.ReasonNotChecked, Waiting)
 	}
 	ref, found := *resolved.Subnet, answer.Value
 	room := capacity(found.AddressPrefix)
@@ -37,7 +37,7 @@ func network(resolved resolve.Resolved, answer azure.Answer[azure.Subnet]) Findi
 		return is.bad(v1alpha1.ReasonSubnetDelegatedElsewhere, fmt.Sprintf(
 			"%s is delegated to %s: set spec.network.subnet to one that is delegated to %s, or to nothing",
 			ref, strings.Join(found.Delegations, ", "), azure.ContainerGroupDelegation))
-	case found.Location != "" && found.Location != resolved.Location:
+	case found.Location != "" && resolved.Location != "" && found.Location != resolved.Location:
 		return is.bad(v1alpha1.ReasonSubnetInOtherLocation, fmt.Sprintf(
 			"%s is in region %s, and the container groups are in %s: set spec.network.subnet to one in that region", ref, found.Location, resolved.Location))
 	case len(found.UsedBy) > 0:

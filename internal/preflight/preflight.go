@@ -75,7 +75,7 @@ func (r Report) Withholding(os v1alpha1.OSType) *Finding {
 			return &finding
 		}
 	}
-	return &Finding{Type: v1alpha1.ConditionAzureAccessible, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonNotChecked, Message: waiting}
+	return &Finding{Type: v1alpha1.ConditionAzureAccessible, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonNotChecked, Message: Waiting}
 }
 
 // Assess judges.
@@ -93,10 +93,22 @@ func Assess(resolved resolve.Resolved, checks discover.Checks) Report {
 	return report
 }
 
+// pending reports whether something has been asked that is not answered.
 func pending(resolved resolve.Resolved, checks discover.Checks) bool {
-	return !checks.Token.Known() || !checks.GroupsKnown || !checks.Rights.Known() || !checks.Region.Known() ||
-		(resolved.Provider != v1alpha1.ProviderRegistrationIgnore && !checks.Provider.Known()) ||
-		(resolved.Subnet != nil && !checks.Subnet.Known())
+	target := resolved.Target
+	switch {
+	case !target.Usable():
+		return false
+	case !checks.Token.Known():
+		return true
+	case resolved.Provider != v1alpha1.ProviderRegistrationIgnore && target.SubscriptionID != "" && !checks.Provider.Known():
+		return true
+	case target.ResourceGroup != "" && (!checks.GroupsKnown || !checks.Rights.Known()):
+		return true
+	case resolved.Location != "" && !checks.Region.Known():
+		return true
+	}
+	return resolved.Subnet != nil && !checks.Subnet.Known()
 }
 
 func goodSince(resolved resolve.Resolved, checks discover.Checks, report Report) time.Time {
@@ -150,4 +162,5 @@ func (j judge) problem(problem *azure.Problem, own ...string) Finding {
 	return j.unknown(problem.Reason, problem.Message)
 }
 
-const waiting = "waiting for Azure's answer"
+// Waiting is the message of what Azure has not answered yet.
+const Waiting = "waiting for Azure's answer"

@@ -44,7 +44,7 @@ func provider(resolved resolve.Resolved, checks discover.Checks) Finding {
 	case provider.Problem != nil:
 		return is.problem(provider.Problem)
 	case !provider.Known():
-		return is.unknown(v1alpha1.ReasonNotChecked, waiting)
+		return is.unknown(v1alpha1.ReasonNotChecked, Waiting)
 	}
 	return is.good(v1alpha1.ReasonProviderRegistered, fmt.Sprintf(
 		"resource provider %s is registered in subscription %s", azure.ProviderNamespace, target.SubscriptionID))

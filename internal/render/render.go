@@ -97,7 +97,6 @@ const managedIdentity = "msi"
 func AzureConfigOf(target azure.Target, location string, network *resolve.Network) AzureConfig {
 	config := AzureConfig{
 		Cloud:          string(target.Cloud),
-		TenantID:       target.TenantID,
 		SubscriptionID: target.SubscriptionID,
 		ResourceGroup:  target.ResourceGroup,
 		Location:       location,
@@ -112,9 +111,9 @@ func AzureConfigOf(target azure.Target, location string, network *resolve.Networ
 	return config
 }
 
-// With returns the file with another identity of the same tenant.
+// With returns the file with another identity of the same cloud.
 func (c AzureConfig) With(credential azure.Credential) AzureConfig {
-	c.ClientID, c.ClientSecret, c.UserAssignedIdentityID = credential.ClientID, credential.ClientSecret, ""
+	c.TenantID, c.ClientID, c.ClientSecret, c.UserAssignedIdentityID = credential.TenantID, credential.ClientID, credential.ClientSecret, ""
 	if credential.Type == v1alpha1.CredentialTypeManagedIdentity {
 		c.ClientID, c.UserAssignedIdentityID = managedIdentity, credential.ClientID
 	}

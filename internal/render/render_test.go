@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
@@ -28,32 +30,149 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// cases are the connectors whose objects are in testdata, a file each.
-var cases = map[string]func(*v1alpha1.VirtualKubeletConnector){
-	"minimal": func(*v1alpha1.VirtualKubeletConnector) {},
-	"both-operating-systems": func(c *v1alpha1.VirtualKubeletConnector) {
-		c.Spec.OSTypes = []v1alpha1.OSType{v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows}
+// input is what a node is resolved from, for a case to change.
+type input struct {
+	connector *v1alpha1.VirtualKubeletConnector
+	facts     discover.Facts
+	defaults  resolve.Defaults
+}
+
+// cases are the inputs whose objects are in testdata, a file each.
+var cases = map[string]func(*input){
+	"minimal": func(*input) {},
+	"both-operating-systems": func(in *input) {
+		in.connector.Spec.OSTypes = []v1alpha1.OSType{v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows}
 	},
-	"full": func(c *v1alpha1.VirtualKubeletConnector) {
-		c.Spec.OSTypes = []v1alpha1.OSType{v1alpha1.OSTypeLinux}
-		c.Spec.Cloud = v1alpha1.CloudUSGovernment
-		c.Spec.ContainerGroups.Location = "USGov Virginia"
-		c.Spec.Node.NamePrefix = "edge"
-		c.Spec.VirtualKubelet = v1alpha1.VirtualKubelet{
-			Image: v1alpha1.Image{
-				Repository:  "mirror.example:5000/virtual-kubelet",
-				Tag:         "1.6.5",
-				Digest:      "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
-				PullPolicy:  corev1.PullAlways,
-				PullSecrets: []v1alpha1.LocalSecretReference{{Name: "mirror"}, {Name: "fallback"}},
-			},
-			LogLevel: "debug",
-			Resources: v1alpha1.Resources{
-				Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("0.2")},
-				Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("512Mi")},
-			},
+	"full": full,
+	"digest": func(in *input) {
+		in.connector.Spec.VirtualKubelet.Image.Digest = digest
+	},
+	"managed-identity": func(in *input) {
+		in.facts.ClientSecret = ""
+		in.connector.Spec.Credentials = v1alpha1.Credentials{
+			Type:            v1alpha1.CredentialTypeManagedIdentity,
+			ManagedIdentity: &v1alpha1.ManagedIdentity{ClientID: "44444444-4444-4444-4444-444444444444"},
 		}
 	},
+	"network": network,
+	"taint-none": func(in *input) {
+		in.connector.Spec.Node.Taint.Policy = v1alpha1.TaintPolicyNone
+	},
+	"taint": func(in *input) {
+		in.connector.Spec.Node.Taint = v1alpha1.NodeTaint{Key: "example.com/aci", Value: new(v1alpha1.LabelValue("")), Effect: "NoExecute"}
+	},
+	"capacity":   capacity,
+	"monitoring": monitoring,
+	"proxy": func(in *input) {
+		in.defaults.Proxy = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy.example:3128"}}
+	},
+	"proxy-with-exceptions": proxied,
+	"scheduling":            scheduling,
+	"scheduling-elsewhere": func(in *input) {
+		in.connector.Spec.VirtualKubelet.Affinity = &v1alpha1.Affinity{PodAntiAffinity: podAffinity()}
+	},
+	"everything": func(in *input) {
+		for _, feature := range []func(*input){full, network, capacity, monitoring, proxied, scheduling} {
+			feature(in)
+		}
+		in.connector.Spec.Node.Labels = map[string]v1alpha1.LabelValue{"example.com/team": "batch"}
+		in.connector.Spec.Node.Annotations = map[string]v1alpha1.AnnotationValue{"example.com/contact": "batch@example.com"}
+	},
+}
+
+const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+func full(in *input) {
+	c := in.connector
+	c.Spec.OSTypes = []v1alpha1.OSType{v1alpha1.OSTypeLinux}
+	c.Spec.Cloud = v1alpha1.CloudUSGovernment
+	c.Spec.ContainerGroups.Location = "USGov Virginia"
+	c.Spec.Node.NamePrefix = "edge"
+	c.Spec.VirtualKubelet = v1alpha1.VirtualKubelet{
+		Image: v1alpha1.Image{
+			Repository:  "mirror.example:5000/virtual-kubelet",
+			Tag:         "1.6.5",
+			Digest:      digest,
+			PullPolicy:  corev1.PullAlways,
+			PullSecrets: []v1alpha1.LocalSecretReference{{Name: "mirror"}, {Name: "fallback"}},
+		},
+		LogLevel: "debug",
+		Resources: v1alpha1.Resources{
+			Requests: v1alpha1.ResourceAmounts{CPU: new(resource.MustParse("0.2"))},
+			Limits:   v1alpha1.ResourceAmounts{Memory: new(resource.MustParse("512Mi"))},
+		},
+	}
+}
+
+func network(in *input) {
+	in.connector.Spec.OSTypes = []v1alpha1.OSType{v1alpha1.OSTypeLinux, v1alpha1.OSTypeWindows}
+	in.connector.Spec.Network = &v1alpha1.Network{
+		OSTypes:     in.connector.Spec.OSTypes,
+		Subnet:      v1alpha1.Subnet{ResourceGroup: "network", VirtualNetworkName: "virtual-nodes", Name: "groups"},
+		ClusterCIDR: "10.244.0.0/16",
+	}
+	in.facts.DNSServiceIP, in.facts.APIServerURI = "10.0.0.10", "https://192.0.2.1:6443"
+}
+
+func capacity(in *input) {
+	in.connector.Spec.Node.Capacity = v1alpha1.NodeCapacity{
+		CPU: new(resource.MustParse("100")), Memory: new(resource.MustParse("400Gi")), Pods: new(int32(50)),
+	}
+}
+
+func monitoring(in *input) {
+	in.facts.Workspace = &discover.Workspace{ID: "workspace-id", Key: []byte("workspace-key")}
+	in.connector.Spec.Monitoring.LogAnalytics = &v1alpha1.LogAnalytics{
+		SecretRef: v1alpha1.LocalSecretReference{Name: "workspace"},
+		ClusterResourceID: "/subscriptions/11111111-1111-1111-1111-111111111111/resourceGroups/clusters/" +
+			"providers/Microsoft.ContainerService/managedClusters/cluster",
+	}
+}
+
+func proxied(in *input) {
+	in.defaults.Proxy = []corev1.EnvVar{
+		{Name: "HTTP_PROXY", Value: "http://proxy.example:3128"},
+		{Name: "https_proxy", Value: "http://proxy.example:3128"},
+		{Name: "NO_PROXY", Value: ".example,10.0.0.0/8"},
+		{Name: "no_proxy", Value: ".example"},
+	}
+}
+
+func scheduling(in *input) {
+	vk := &in.connector.Spec.VirtualKubelet
+	vk.PodLabels = map[string]v1alpha1.LabelValue{"example.com/team": "platform"}
+	vk.PodAnnotations = map[string]v1alpha1.AnnotationValue{"example.com/contact": "platform@example.com"}
+	vk.NodeSelector = map[string]v1alpha1.LabelValue{"kubernetes.azure.com/mode": "system"}
+	vk.PriorityClassName = "high"
+	vk.Tolerations = []v1alpha1.Toleration{
+		{Operator: "Exists"},
+		{Key: "example.com/dedicated", Operator: "Equal", Value: "system", Effect: "NoExecute", TolerationSeconds: new(int64(0))},
+	}
+	zone := v1alpha1.NodeSelectorTerm{MatchExpressions: []v1alpha1.NodeSelectorRequirement{
+		{Key: "topology.kubernetes.io/zone", Operator: "In", Values: []v1alpha1.LabelValue{"eastus-1", "eastus-2"}},
+	}}
+	mode := v1alpha1.NodeSelectorTerm{MatchExpressions: []v1alpha1.NodeSelectorRequirement{{Key: "example.com/fast", Operator: "Exists"}}}
+	vk.Affinity = &v1alpha1.Affinity{
+		NodeAffinity: &v1alpha1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution:  &v1alpha1.NodeSelector{NodeSelectorTerms: []v1alpha1.NodeSelectorTerm{zone, mode}},
+			PreferredDuringSchedulingIgnoredDuringExecution: []v1alpha1.PreferredSchedulingTerm{{Weight: 10, Preference: mode}},
+		},
+		PodAffinity: podAffinity(), PodAntiAffinity: podAffinity(),
+	}
+}
+
+func podAffinity() *v1alpha1.PodAffinity {
+	term := v1alpha1.PodAffinityTerm{
+		LabelSelector: v1alpha1.LabelSelector{
+			MatchLabels:      map[string]v1alpha1.LabelValue{"app.kubernetes.io/component": "virtual-node"},
+			MatchExpressions: []v1alpha1.LabelSelectorRequirement{{Key: "example.com/team", Operator: "NotIn", Values: []v1alpha1.LabelValue{"batch"}}},
+		},
+		TopologyKey: "kubernetes.io/hostname",
+	}
+	return &v1alpha1.PodAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution:  []v1alpha1.PodAffinityTerm{term},
+		PreferredDuringSchedulingIgnoredDuringExecution: []v1alpha1.WeightedPodAffinityTerm{{Weight: 1, PodAffinityTerm: term}},
+	}
 }
 
 var serving = discover.Certificate{
@@ -61,34 +180,37 @@ var serving = discover.Certificate{
 	PrivateKey:  []byte("-----BEGIN PRIVATE KEY-----\nserving\n-----END PRIVATE KEY-----\n"),
 }
 
-func resolved(edit func(*v1alpha1.VirtualKubeletConnector)) resolve.Resolved {
-	connector := &v1alpha1.VirtualKubeletConnector{
-		ObjectMeta: metav1.ObjectMeta{Name: "aci"},
-		Spec: v1alpha1.VirtualKubeletConnectorSpec{
-			ContainerGroups: v1alpha1.ContainerGroups{
-				SubscriptionID: "11111111-1111-1111-1111-111111111111",
-				ResourceGroup:  "virtual-nodes",
-				Location:       "eastus",
-			},
-			Credentials: v1alpha1.Credentials{
-				Type: v1alpha1.CredentialTypeServicePrincipal,
-				ServicePrincipal: &v1alpha1.ServicePrincipal{
-					TenantID: "22222222-2222-2222-2222-222222222222",
-					ClientID: "33333333-3333-3333-3333-333333333333",
+func resolved(edit func(*input)) resolve.Resolved {
+	in := input{
+		connector: &v1alpha1.VirtualKubeletConnector{
+			ObjectMeta: metav1.ObjectMeta{Name: "aci"},
+			Spec: v1alpha1.VirtualKubeletConnectorSpec{
+				ContainerGroups: v1alpha1.ContainerGroups{
+					SubscriptionID: "11111111-1111-1111-1111-111111111111",
+					ResourceGroup:  "virtual-nodes",
+					Location:       "eastus",
+				},
+				Credentials: v1alpha1.Credentials{
+					Type: v1alpha1.CredentialTypeServicePrincipal,
+					ServicePrincipal: &v1alpha1.ServicePrincipal{
+						TenantID: "22222222-2222-2222-2222-222222222222",
+						ClientID: "33333333-3333-3333-3333-333333333333",
+					},
 				},
 			},
 		},
+		facts: discover.Facts{
+			ClientSecret: "client-secret",
+			ClientCA:     []byte("-----BEGIN CERTIFICATE-----\nclient CA\n-----END CERTIFICATE-----\n"),
+		},
+		defaults: resolve.Defaults{
+			Namespace:           "vk-connector-system",
+			Image:               v1alpha1.Image{Repository: "mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet", Tag: "1.6.4"},
+			AllowedRepositories: []string{"mcr.microsoft.com/*", "mirror.example:5000/virtual-kubelet"},
+		},
 	}
-	edit(connector)
-	facts := discover.Facts{
-		ClientSecret: "client-secret",
-		ClientCA:     []byte("-----BEGIN CERTIFICATE-----\nclient CA\n-----END CERTIFICATE-----\n"),
-	}
-	return resolve.Resolve(connector, facts, resolve.Defaults{
-		Namespace:       "vk-connector-system",
-		ImageRepository: "mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet",
-		ImageTag:        "1.6.4",
-	})
+	edit(&in)
+	return resolve.Resolve(in.connector, in.facts, in.defaults)
 }
 
 // objects returns what Children holds, in the order of its fields.
@@ -213,6 +335,119 @@ func TestTheObjectsOfANodeBelongTogether(t *testing.T) {
 	}
 }
 
+// A field of a node that no case gives, or that is given and makes no difference, says nothing.
+func TestEveryFieldOfANodeMatters(t *testing.T) {
+	r := resolved(cases["everything"])
+	whole := render1(NewWithT(t), r, r.Nodes[0])
+	// The Node's own marks are not in the objects that make it; the Secret's claim is of the whole identity.
+	elsewhere := []string{"NodeLabels", "NodeAnnotations"}
+	var walk func(path string, at func(*resolve.Node) reflect.Value)
+	walk = func(path string, at func(*resolve.Node) reflect.Value) {
+		node := r.Nodes[0]
+		field := at(&node)
+		if field.Kind() == reflect.Pointer && field.Type().Elem().PkgPath() == reflect.TypeFor[resolve.Node]().PkgPath() {
+			walk(path, func(n *resolve.Node) reflect.Value {
+				own := reflect.New(field.Type().Elem())
+				own.Elem().Set(at(n).Elem())
+				at(n).Set(own)
+				return own.Elem()
+			})
+			return
+		}
+		if field.Kind() == reflect.Struct && field.Type() != reflect.TypeFor[corev1.ResourceRequirements]() {
+			for i := range field.NumField() {
+				walk(path+"."+field.Type().Field(i).Name, func(n *resolve.Node) reflect.Value { return at(n).Field(i) })
+			}
+			return
+		}
+		t.Run(strings.TrimPrefix(path, "."), func(t *testing.T) {
+			g := NewWithT(t)
+			g.Expect(field.IsZero()).To(BeFalse(), "the case everything gives it")
+			changed := r.Nodes[0]
+			at(&changed).SetZero()
+			if slices.Contains(elsewhere, strings.TrimPrefix(path, ".")) {
+				g.Expect(render1(g, r, changed)).To(Equal(whole))
+			} else {
+				g.Expect(render1(g, r, changed)).NotTo(Equal(whole))
+			}
+		})
+	}
+	walk("", func(n *resolve.Node) reflect.Value { return reflect.ValueOf(n).Elem() })
+}
+
+func render1(g Gomega, r resolve.Resolved, node resolve.Node) string {
+	children, err := render.Node(r, node, serving)
+	g.Expect(err).NotTo(HaveOccurred())
+	data, err := json.Marshal(children)
+	g.Expect(err).NotTo(HaveOccurred())
+	return string(data)
+}
+
+// A person's labels are for the pods alone, and don't take the place of ours.
+func TestPodLabelsAreBesideOurs(t *testing.T) {
+	g := NewWithT(t)
+	r := resolved(cases["scheduling"])
+	children, err := render.Node(r, r.Nodes[0], serving)
+	g.Expect(err).NotTo(HaveOccurred())
+	labels := children.Deployment.Spec.Template.Labels
+	g.Expect(labels).To(HaveKeyWithValue("example.com/team", "platform"))
+	for key, value := range r.Nodes[0].Labels(r.Nodes[0].Version) {
+		g.Expect(labels).To(HaveKeyWithValue(key, value))
+	}
+	g.Expect(children.Deployment.Labels).NotTo(HaveKey("example.com/team"))
+	g.Expect(children.Deployment.Spec.Selector.MatchLabels).To(Equal(r.Nodes[0].Selector()))
+}
+
+// The virtual kubelet's client id is in no variable: with one, it takes every identity for a service principal.
+func TestTheIdentityIsInTheFileAlone(t *testing.T) {
+	for name, edit := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := resolved(edit)
+			for _, node := range r.Nodes {
+				children, err := render.Node(r, node, serving)
+				g.Expect(err).NotTo(HaveOccurred())
+				deployment, err := json.Marshal(children.Deployment)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(string(deployment)).NotTo(ContainSubstring(r.Target.ClientID))
+				g.Expect(string(deployment)).NotTo(Or(ContainSubstring("client-secret"), ContainSubstring("workspace-key")))
+			}
+		})
+	}
+}
+
+// What a node was started with is read back from its Secret when it retires.
+func TestAzureConfig(t *testing.T) {
+	for _, name := range []string{"minimal", "managed-identity", "network"} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := resolved(cases[name])
+			config := render.AzureConfigOf(r.Target, r.Location, r.Nodes[0].Network)
+			data, err := json.Marshal(config)
+			g.Expect(err).NotTo(HaveOccurred())
+			var stored render.AzureConfig
+			g.Expect(json.Unmarshal(data, &stored)).To(Succeed())
+			g.Expect(stored).To(Equal(config))
+			g.Expect(stored.Target() == r.Target).To(BeTrue())
+		})
+	}
+}
+
+func TestAzureConfigWithAnotherIdentity(t *testing.T) {
+	g := NewWithT(t)
+	principal := azure.Credential{Type: v1alpha1.CredentialTypeServicePrincipal, TenantID: "tenant", ClientID: "client", ClientSecret: "secret"}
+	identity := azure.Credential{Type: v1alpha1.CredentialTypeManagedIdentity, ClientID: "identity"}
+	place := azure.Target{Credential: principal, SubscriptionID: "subscription", ResourceGroup: "group"}
+	first := render.AzureConfigOf(place, "eastus", nil)
+	g.Expect(first).To(And(HaveField("ClientID", "client"), HaveField("ClientSecret", "secret"), HaveField("UserAssignedIdentityID", "")))
+
+	second := first.With(identity)
+	g.Expect(second).To(And(HaveField("ClientID", "msi"), HaveField("ClientSecret", ""), HaveField("UserAssignedIdentityID", "identity")))
+	g.Expect(second.Target().Credential == identity).To(BeTrue(), "it is read back as it was given")
+	g.Expect(second).To(And(HaveField("ResourceGroup", "group"), HaveField("Location", "eastus"), HaveField("VNetName", "none")))
+	g.Expect(second.With(principal)).To(Equal(first), "the way back")
+}
+
 // The virtual kubelet reads its Secret once, at its start.
 func TestAChangeOfTheSecretRestartsTheVirtualKubelet(t *testing.T) {
 	g := NewWithT(t)
@@ -229,6 +464,7 @@ func TestAChangeOfTheSecretRestartsTheVirtualKubelet(t *testing.T) {
 		"client secret": func(r *resolve.Resolved, _ *discover.Certificate) { r.Target.ClientSecret = "other" },
 		"client id":     func(r *resolve.Resolved, _ *discover.Certificate) { r.Target.ClientID = "other" },
 		"client CA":     func(r *resolve.Resolved, _ *discover.Certificate) { r.ClientCA = []byte("other") },
+		"a workspace":   func(r *resolve.Resolved, _ *discover.Certificate) { r.Workspace = &discover.Workspace{ID: "id"} },
 		"certificate":   func(_ *resolve.Resolved, c *discover.Certificate) { c.Certificate = []byte("other") },
 		"private key":   func(_ *resolve.Resolved, c *discover.Certificate) { c.PrivateKey = []byte("other") },
 		"swapped content": func(_ *resolve.Resolved, c *discover.Certificate) {

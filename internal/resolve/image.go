@@ -46,6 +46,10 @@ func image(given v1alpha1.Image, defaults Defaults) (Image, *discover.Missing) {
 			"image repository %s of spec.virtualKubelet.image is not allowed: use one of %s, or add it to the operator's flag --allowed-image-repositories",
 			repository, strings.Join(defaults.AllowedRepositories, ", "))}
 	}
+	if tag == "" && digest == "" {
+		return image, &discover.Missing{Reason: v1alpha1.ReasonDefaultNotFound, Message: fmt.Sprintf(
+			"the operator's own image has a digest and no tag that could be one of %s: set spec.virtualKubelet.image.tag or digest", repository)}
+	}
 	return image, nil
 }
 

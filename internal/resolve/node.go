@@ -109,15 +109,21 @@ func taint(given v1alpha1.NodeTaint) *corev1.Taint {
 func capacity(given v1alpha1.NodeCapacity) Capacity {
 	var out Capacity
 	if given.CPU != nil {
-		out.CPU = given.CPU.String()
+		out.CPU = written(given.CPU)
 	}
 	if given.Memory != nil {
-		out.Memory = given.Memory.String()
+		out.Memory = written(given.Memory)
 	}
 	if given.Pods != nil {
 		out.Pods = strconv.Itoa(int(*given.Pods))
 	}
 	return out
+}
+
+// written returns a quantity as the API server writes it. String would change the one that it is called on.
+func written(quantity *resource.Quantity) string {
+	own := quantity.DeepCopy()
+	return own.String()
 }
 
 func resources(given v1alpha1.Resources) corev1.ResourceRequirements {
@@ -136,14 +142,14 @@ func resources(given v1alpha1.Resources) corev1.ResourceRequirements {
 	return corev1.ResourceRequirements{Requests: requests, Limits: limits}
 }
 
-// amounts returns a list whose quantities are written as the API server writes them.
+// amounts returns a list whose quantities are as the API server writes them.
 func amounts(given v1alpha1.ResourceAmounts) corev1.ResourceList {
 	out := corev1.ResourceList{}
 	for name, quantity := range map[corev1.ResourceName]*resource.Quantity{
 		corev1.ResourceCPU: given.CPU, corev1.ResourceMemory: given.Memory,
 	} {
 		if quantity != nil {
-			out[name] = resource.MustParse(quantity.String())
+			out[name] = resource.MustParse(written(quantity))
 		}
 	}
 	if len(out) == 0 {

@@ -20,7 +20,9 @@ func place(connector *v1alpha1.VirtualKubeletConnector, facts discover.Facts) (d
 	spec, groups := &connector.Spec, connector.Spec.ContainerGroups
 	cluster := facts.ManagedCluster.Value
 	var before v1alpha1.VirtualKubeletConnectorStatus
-	if connector.Status.ObservedGeneration == connector.Generation {
+	// A deletion counts as a generation, and leaves the spec as it is.
+	deleted := !connector.DeletionTimestamp.IsZero()
+	if observed := connector.Status.ObservedGeneration; observed == connector.Generation || (deleted && observed == connector.Generation-1) {
 		before = connector.Status
 	}
 	place := discover.Place{

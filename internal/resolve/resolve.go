@@ -101,7 +101,7 @@ func Resolve(connector *v1alpha1.VirtualKubeletConnector, facts discover.Facts, 
 	resolved.LockedDown = cluster.LockedDown && strings.EqualFold(cluster.NodeResourceGroup, place.Target.ResourceGroup)
 	resolved.Remark = remark(spec.ManagedCluster, facts.ManagedCluster)
 	if analytics := spec.Monitoring.LogAnalytics; analytics != nil {
-		resolved.ClusterResourceID = cmp.Or(analytics.ClusterResourceID, cluster.ID)
+		resolved.ClusterResourceID = cmp.Or(analytics.ClusterResourceID, resourceID(spec.ManagedCluster))
 	}
 	if place.Target.SubscriptionID == "" || place.Target.ResourceGroup == "" || place.Location == "" {
 		resolved.Undecided = true
@@ -132,6 +132,15 @@ func (r Resolved) ToCheck() discover.Place {
 		place.Provider, place.Location, place.Subnet = v1alpha1.ProviderRegistrationIgnore, "", nil
 	}
 	return place
+}
+
+// resourceID returns the id of a managed cluster without asking Azure: what comes later restarts the virtual kubelet.
+func resourceID(ref *v1alpha1.ManagedCluster) string {
+	if ref == nil {
+		return ""
+	}
+	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s/providers/Microsoft.ContainerService/managedClusters/%s",
+		ref.SubscriptionID, ref.ResourceGroup, ref.Name)
 }
 
 // remark tells of a cluster that is not at work, or not there, although nothing needs it.

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
@@ -23,8 +24,12 @@ import (
 const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 var (
-	defaults = resolve.Defaults{Namespace: "vk-connector-system", ImageRepository: "registry.example/virtual-kubelet", ImageTag: "1.6.4"}
-	facts    = discover.Facts{ClientSecret: "client-secret", ClientCA: []byte("ca")}
+	defaults = resolve.Defaults{
+		Namespace:           "vk-connector-system",
+		Image:               v1alpha1.Image{Repository: "registry.example/virtual-kubelet", Tag: "1.6.4"},
+		AllowedRepositories: []string{"registry.example/virtual-kubelet", "mirror.example:5000/*", "mirror.example/vk"},
+	}
+	facts = discover.Facts{ClientSecret: "client-secret", ClientCA: []byte("ca")}
 )
 
 // connector has what the schema requires, without the schema's defaults.
@@ -68,16 +73,24 @@ func TestDefaults(t *testing.T) {
 	g.Expect(resolved).To(Equal(resolve.Resolved{
 		Connector: "aci",
 		Namespace: "vk-connector-system",
-		Target: azure.Target{
-			Cloud:          v1alpha1.CloudPublic,
-			TenantID:       "22222222-2222-2222-2222-222222222222",
-			ClientID:       "33333333-3333-3333-3333-333333333333",
-			ClientSecret:   "client-secret",
-			SubscriptionID: "11111111-1111-1111-1111-111111111111",
-			ResourceGroup:  "virtual-nodes",
+		Place: discover.Place{
+			Target: azure.Target{
+				Credential: azure.Credential{
+					Cloud:        v1alpha1.CloudPublic,
+					Type:         v1alpha1.CredentialTypeServicePrincipal,
+					TenantID:     "22222222-2222-2222-2222-222222222222",
+					ClientID:     "33333333-3333-3333-3333-333333333333",
+					ClientSecret: "client-secret",
+				},
+				SubscriptionID: "11111111-1111-1111-1111-111111111111",
+				ResourceGroup:  "virtual-nodes",
+			},
+			Location: "eastus",
+			Provider: v1alpha1.ProviderRegistrationCheck,
 		},
-		Location: "eastus",
 		ClientCA: []byte("ca"),
+		OSTypes:  []v1alpha1.OSType{v1alpha1.OSTypeLinux},
+		Removal:  v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyDrain, OrphanedContainerGroups: v1alpha1.OrphanPolicyDelete},
 		Nodes: []resolve.Node{{
 			Node: identity.Node{
 				Name:           "virtual-kubelet-aci-linux-eastus",
@@ -89,13 +102,14 @@ func TestDefaults(t *testing.T) {
 				ResourceGroup:  "virtual-nodes",
 				Location:       "eastus",
 			},
-			Image:      "registry.example/virtual-kubelet:1.6.4",
-			Version:    "1.6.4",
+			Image:      resolve.Image{Reference: "registry.example/virtual-kubelet:1.6.4", Version: "1.6.4"},
 			PullPolicy: corev1.PullIfNotPresent,
 			LogLevel:   "info",
 			Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
 				corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("128Mi"),
 			}},
+			Taint: &corev1.Taint{Key: "virtual-kubelet.io/provider", Value: "azure", Effect: corev1.TaintEffectNoSchedule},
+			Pod:   resolve.Pod{PriorityClassName: "system-cluster-critical"},
 		}},
 	}))
 }
@@ -118,38 +132,11 @@ func TestOperatingSystems(t *testing.T) {
 	}
 }
 
-func TestImages(t *testing.T) {
-	longTag := strings.Repeat("a", 62) + "._" + strings.Repeat("b", 64)
-	for name, test := range map[string]struct {
-		image              v1alpha1.Image
-		reference, version string
-	}{
-		"none":                   {v1alpha1.Image{}, "registry.example/virtual-kubelet:1.6.4", "1.6.4"},
-		"repository":             {v1alpha1.Image{Repository: "mirror.example:5000/vk"}, "mirror.example:5000/vk:1.6.4", "1.6.4"},
-		"tag":                    {v1alpha1.Image{Tag: "1.6.5"}, "registry.example/virtual-kubelet:1.6.5", "1.6.5"},
-		"repository and tag":     {v1alpha1.Image{Repository: "mirror.example/vk", Tag: "1.6.5"}, "mirror.example/vk:1.6.5", "1.6.5"},
-		"digest":                 {v1alpha1.Image{Digest: digest}, "registry.example/virtual-kubelet@" + digest, "0123456789ab"},
-		"tag and digest":         {v1alpha1.Image{Tag: "1.6.5", Digest: digest}, "registry.example/virtual-kubelet:1.6.5@" + digest, "1.6.5"},
-		"repository and digest":  {v1alpha1.Image{Repository: "mirror.example/vk", Digest: digest}, "mirror.example/vk@" + digest, "0123456789ab"},
-		"all":                    {v1alpha1.Image{Repository: "mirror.example/vk", Tag: "1.6.5", Digest: digest}, "mirror.example/vk:1.6.5@" + digest, "1.6.5"},
-		"tag, no label as it is": {v1alpha1.Image{Tag: "_1.6.5-"}, "registry.example/virtual-kubelet:_1.6.5-", "1.6.5"},
-		"tag, too long a label":  {v1alpha1.Image{Tag: longTag}, "registry.example/virtual-kubelet:" + longTag, longTag[:62]},
-		"tag, nothing in it":     {v1alpha1.Image{Tag: "___"}, "registry.example/virtual-kubelet:___", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			resolved := resolve.Resolve(connector(func(c *v1alpha1.VirtualKubeletConnector) { c.Spec.VirtualKubelet.Image = test.image }), facts, defaults)
-			g.Expect(resolved.Nodes[0].Image).To(Equal(test.reference))
-			g.Expect(resolved.Nodes[0].Version).To(Equal(test.version))
-		})
-	}
-}
-
 func TestLocations(t *testing.T) {
-	for given, want := range map[string]string{
+	for given, want := range map[v1alpha1.Location]string{
 		"eastus": "eastus", "East US": "eastus", "EASTUS": "eastus", "West Europe": "westeurope", "East US 2": "eastus2",
 	} {
-		t.Run(given, func(t *testing.T) {
+		t.Run(string(given), func(t *testing.T) {
 			g := NewWithT(t)
 			resolved := resolve.Resolve(connector(func(c *v1alpha1.VirtualKubeletConnector) { c.Spec.ContainerGroups.Location = given }), facts, defaults)
 			g.Expect(resolved.Location).To(Equal(want))
@@ -182,10 +169,6 @@ func TestResources(t *testing.T) {
 			wantRequests: list{"cpu": "50m", "memory": "64Mi"},
 			wantLimits:   list{"cpu": "50m", "memory": "64Mi"},
 		},
-		"another resource": {
-			requests:     list{"ephemeral-storage": "1Gi"},
-			wantRequests: list{"cpu": "100m", "memory": "128Mi", "ephemeral-storage": "1Gi"},
-		},
 		"quantities that the API server writes in another form": {
 			requests:     list{"cpu": "0.5", "memory": "1024Mi"},
 			limits:       list{"cpu": "1000m", "memory": "2048Mi"},
@@ -195,13 +178,12 @@ func TestResources(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			parsed := func(given list) corev1.ResourceList {
-				if given == nil {
-					return nil
-				}
-				out := corev1.ResourceList{}
-				for name, value := range given {
-					out[name] = resource.MustParse(value)
+			parsed := func(given list) v1alpha1.ResourceAmounts {
+				var out v1alpha1.ResourceAmounts
+				for name, field := range map[corev1.ResourceName]**resource.Quantity{"cpu": &out.CPU, "memory": &out.Memory} {
+					if value, ok := given[name]; ok {
+						*field = ptr.To(resource.MustParse(value))
+					}
 				}
 				return out
 			}
@@ -310,9 +292,10 @@ func TestResolveChangesNoArgument(t *testing.T) {
 	g := NewWithT(t)
 	given := connector(func(c *v1alpha1.VirtualKubeletConnector) {
 		c.Spec.OSTypes = []v1alpha1.OSType{"Windows", "Linux"}
-		c.Spec.VirtualKubelet.Resources.Limits = corev1.ResourceList{"cpu": resource.MustParse("0.05")}
-		c.Spec.VirtualKubelet.Resources.Requests = corev1.ResourceList{"memory": resource.MustParse("1024Mi")}
+		c.Spec.VirtualKubelet.Resources.Limits.CPU = ptr.To(resource.MustParse("0.05"))
+		c.Spec.VirtualKubelet.Resources.Requests.Memory = ptr.To(resource.MustParse("1024Mi"))
 		c.Spec.VirtualKubelet.Image.PullSecrets = []v1alpha1.LocalSecretReference{{Name: "a"}}
+		c.Spec.Node.Capacity.Memory = ptr.To(resource.MustParse("1024Gi"))
 	})
 	before := given.DeepCopy()
 	first := resolve.Resolve(given, facts, defaults)

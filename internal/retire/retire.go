@@ -354,13 +354,13 @@ func record(node *observe.Node, spec resolve.Resolved) (config render.AzureConfi
 }
 
 // target returns where the node's container groups are, with the credentials that the node was started
-// with, or where Azure refuses those, with the ones that the spec gives for the same tenant.
+// with, or where Azure refuses those, with the ones that the spec gives for what may be the same tenant.
 func (r *Retirer) target(config render.AzureConfig, spec resolve.Resolved) azure.Target {
 	own := target(config, spec.Target.Credential)
 	other := own
 	other.Credential = spec.Target.Credential
 	if own == other || !other.Usable() || !own.Usable() ||
-		own.Cloud != spec.Target.Cloud || !strings.EqualFold(own.TenantID, spec.Target.TenantID) {
+		own.Cloud != spec.Target.Cloud || !sameTenant(own.TenantID, other.TenantID) {
 		return own
 	}
 	listing, _ := r.Inventory.List(spec.Connector, own, time.Time{})
@@ -369,6 +369,9 @@ func (r *Retirer) target(config render.AzureConfig, spec resolve.Resolved) azure
 	}
 	return own
 }
+
+// sameTenant reports whether two tenants may be one: a managed identity need not name its.
+func sameTenant(a, b string) bool { return a == "" || b == "" || strings.EqualFold(a, b) }
 
 // target returns where the node's container groups are, with the live client secret where it is of the
 // node's own identity in Azure, else with the one that the node was started with.

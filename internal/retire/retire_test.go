@@ -20,6 +20,7 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
@@ -113,21 +114,25 @@ func started() render.AzureConfig {
 }
 
 func TestTarget(t *testing.T) {
-	own := azure.Target{
-		Cloud: v1alpha1.CloudChina, TenantID: "tenant", ClientID: "client", ClientSecret: "first secret",
-		SubscriptionID: "subscription", ResourceGroup: "group",
+	credential := func(tenant, client, secret string) azure.Credential {
+		return azure.Credential{
+			Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeServicePrincipal, TenantID: tenant, ClientID: client, ClientSecret: secret,
+		}
 	}
+	own := azure.Target{Credential: credential("tenant", "client", "first secret"), SubscriptionID: "subscription", ResourceGroup: "group"}
+	public := credential("tenant", "client", "second secret")
+	public.Cloud = v1alpha1.CloudPublic
 	for name, test := range map[string]struct {
-		live   azure.Target
+		live   azure.Credential
 		secret string
 	}{
-		"a renewed secret":                            {azure.Target{TenantID: "tenant", ClientID: "client", ClientSecret: "second secret"}, "second secret"},
-		"in another case":                             {azure.Target{TenantID: "TENANT", ClientID: "Client", ClientSecret: "second secret"}, "second secret"},
-		"the same, for another place":                 {azure.Target{TenantID: "tenant", ClientID: "client", ClientSecret: "second secret", SubscriptionID: "other", ResourceGroup: "other"}, "second secret"},
-		"a secret that is gone":                       {azure.Target{TenantID: "tenant", ClientID: "client"}, "first secret"},
-		"another client's":                            {azure.Target{TenantID: "tenant", ClientID: "other", ClientSecret: "second secret"}, "first secret"},
-		"another tenant's":                            {azure.Target{TenantID: "other", ClientID: "client", ClientSecret: "second secret"}, "first secret"},
-		"of a connector that does not exist any more": {azure.Target{}, "first secret"},
+		"a renewed secret":                            {credential("tenant", "client", "second secret"), "second secret"},
+		"in another case":                             {credential("TENANT", "Client", "second secret"), "second secret"},
+		"a secret that is gone":                       {credential("tenant", "client", ""), "first secret"},
+		"another client's":                            {credential("tenant", "other", "second secret"), "first secret"},
+		"another tenant's":                            {credential("other", "client", "second secret"), "first secret"},
+		"another cloud's":                             {public, "first secret"},
+		"of a connector that does not exist any more": {azure.Credential{}, "first secret"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := own
@@ -136,6 +141,20 @@ func TestTarget(t *testing.T) {
 			NewWithT(t).Expect(got).To(Equal(want), "secret %q", got.ClientSecret)
 		})
 	}
+}
+
+func TestTargetOfAManagedIdentity(t *testing.T) {
+	g := NewWithT(t)
+	config := started()
+	config.ClientID, config.ClientSecret, config.UserAssignedIdentityID = "msi", "", "identity"
+	live := azure.Credential{
+		Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeServicePrincipal, TenantID: "tenant", ClientID: "identity", ClientSecret: "s",
+	}
+	got := target(config, live)
+	g.Expect(got.Credential == azure.Credential{
+		Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeManagedIdentity, TenantID: "tenant", ClientID: "identity",
+	}).To(BeTrue(), "it is no service principal's secret")
+	g.Expect(got.Usable()).To(BeTrue())
 }
 
 func TestRecord(t *testing.T) {
@@ -174,14 +193,16 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// The status of a removal that fails at once is written too, and needs a reason.
 // Somebody deletes the Secret of a node that retires: of a node that the spec still describes, the spec
 // tells where its container groups are; otherwise they would be left behind.
 func TestRecordOfADeletedSecret(t *testing.T) {
 	g := NewWithT(t)
 	spec := resolve.Resolved{
-		Connector: "aci", Location: "eastus",
-		Target: azure.Target{Cloud: v1alpha1.CloudPublic, TenantID: "tenant", ClientID: "client", SubscriptionID: "subscription", ResourceGroup: "group"},
+		Connector: "aci",
+		Place: discover.Place{Location: "eastus", Target: azure.Target{
+			Credential:     azure.Credential{Cloud: v1alpha1.CloudPublic, TenantID: "tenant", ClientID: "client"},
+			SubscriptionID: "subscription", ResourceGroup: "group",
+		}},
 	}
 	hash := identity.Node{
 		Name: "node", Cloud: v1alpha1.CloudPublic, TenantID: "tenant", SubscriptionID: "subscription", ResourceGroup: "group", Location: "eastus",
@@ -200,6 +221,7 @@ func TestRecordOfADeletedSecret(t *testing.T) {
 	g.Expect(claimed).To(BeFalse(), "the spec tells nothing of it")
 }
 
+// The status of a removal that fails at once is written too, and needs a reason.
 func TestProgressHasAReasonFromTheStart(t *testing.T) {
 	g := NewWithT(t)
 	progress, err := (&Retirer{}).Retire(t.Context(), &observe.Node{Name: "node", Hash: "hash", Secret: &corev1.Secret{
@@ -235,20 +257,26 @@ func TestOSType(t *testing.T) {
 }
 
 func TestCordoned(t *testing.T) {
+	at := time.Unix(1000, 0)
+	now := &metav1.Time{Time: at}
 	for name, test := range map[string]struct {
 		managers []metav1.ManagedFieldsEntry
-		want     bool
+		want     time.Time
 	}{
-		"nobody":            {nil, false},
-		"the operator":      {[]metav1.ManagedFieldsEntry{{Manager: "kubectl"}, {Manager: string(retireOwner), Operation: "Apply"}}, true},
-		"a person":          {[]metav1.ManagedFieldsEntry{{Manager: "kubectl-cordon", Operation: "Update"}}, false},
-		"the labels' owner": {[]metav1.ManagedFieldsEntry{{Manager: identity.ManagedBy, Operation: "Apply"}}, false},
+		"nobody":            {},
+		"the operator":      {[]metav1.ManagedFieldsEntry{{Manager: "kubectl", Time: now}, {Manager: string(retireOwner), Operation: "Apply", Time: now}}, at},
+		"a person":          {[]metav1.ManagedFieldsEntry{{Manager: "kubectl-cordon", Operation: "Update", Time: now}}, time.Time{}},
+		"the labels' owner": {[]metav1.ManagedFieldsEntry{{Manager: identity.ManagedBy, Operation: "Apply", Time: now}}, time.Time{}},
+		"another write":     {[]metav1.ManagedFieldsEntry{{Manager: string(retireOwner), Operation: "Update", Time: now}}, time.Time{}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
 			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{ManagedFields: test.managers}}
-			NewWithT(t).Expect(Cordoned(node)).To(Equal(test.want))
+			g.Expect(cordonedAt(node)).To(Equal(test.want))
+			g.Expect(Cordoned(node)).To(Equal(!test.want.IsZero()))
 		})
 	}
+	NewWithT(t).Expect(Cordoned(nil)).To(BeFalse())
 }
 
 // What Azure said before the node was empty says nothing of what is left, so that moment may not move on.

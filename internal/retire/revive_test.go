@@ -66,17 +66,14 @@ func TestReviveHandsOverCredentials(t *testing.T) {
 	clock := clocktesting.NewFakeClock(time.Unix(1_800_000_000, 0))
 	cloud, err := simulated.NewServer(simulated.DefaultConfig())
 	g.Expect(err).NotTo(HaveOccurred())
-	target := azure.Target{
-		Cloud: v1alpha1.CloudPublic, TenantID: simulated.DefaultTenantID, SubscriptionID: simulated.DefaultSubscriptionID,
-		ClientID: simulated.DefaultClientID, ClientSecret: simulated.DefaultClientSecret, ResourceGroup: "virtual-nodes",
-	}
+	target := simulatedTarget()
 	answered := make(chan string, 1)
 	inventory := azure.NewInventory(azure.NewConnector(cloud.Transport(), ""), clock, func(connector string) { answered <- connector })
 	go func() { _ = inventory.Start(t.Context()) }()
 	inventory.List("aci", target, time.Time{})
 	g.Eventually(func() chan string { clock.Step(0); return answered }).WithTimeout(30 * time.Second).Should(Receive())
 
-	former := render.AzureConfigOf(target, "eastus")
+	former := render.AzureConfigOf(target, "eastus", nil)
 	former.ClientID, former.ClientSecret = "former", "refused"
 	content, err := json.Marshal(former)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -96,7 +93,7 @@ func TestReviveHandsOverCredentials(t *testing.T) {
 	g.Expect(kubernetes.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())
 	var handed render.AzureConfig
 	g.Expect(json.Unmarshal(secret.Data[render.AzureKey], &handed)).To(Succeed())
-	g.Expect(handed).To(Equal(render.AzureConfigOf(target, "eastus")))
+	g.Expect(handed).To(Equal(render.AzureConfigOf(target, "eastus", nil)))
 	g.Expect(secret.Data).To(HaveKey("key.pem"))
 	g.Expect(client.IgnoreNotFound(kubernetes.Get(t.Context(), client.ObjectKeyFromObject(pod), pod))).To(Succeed())
 	g.Expect(kubernetes.Get(t.Context(), client.ObjectKeyFromObject(pod), pod)).NotTo(Succeed(), "it is restarted")

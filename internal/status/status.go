@@ -107,6 +107,9 @@ func desiredNodes(in Input) []v1alpha1.NodeStatus {
 		for _, known := range in.Connector.Status.Nodes {
 			if known.OSType == os && meta.FindStatusCondition(known.Conditions, v1alpha1.ConditionReady) != nil {
 				node = *known.DeepCopy()
+				for i := range node.Conditions {
+					node.Conditions[i].LastTransitionTime = metav1.Time{}
+				}
 			}
 		}
 		if node.Name == "" {
@@ -132,13 +135,18 @@ func condition(conditionType string, status metav1.ConditionStatus, reason, form
 }
 
 // resolvedCondition is True when the spec and what it points to are understood, and every desired node's
-// name is claimed in its resource group.
+// name is claimed in its resource group. What runs by what Azure has told of a spec does not come into doubt when an
+// operator that has just started asks again.
 func resolvedCondition(in Input) metav1.Condition {
 	const is = v1alpha1.ConditionResolved
 	if missing := in.Resolved.Missing; missing != nil {
 		status := metav1.ConditionFalse
 		if missing.Pending {
 			status = metav1.ConditionUnknown
+			known := meta.FindStatusCondition(in.Connector.Status.Conditions, is)
+			if known != nil && known.Status == metav1.ConditionTrue && known.ObservedGeneration == in.Connector.Generation && started(in) {
+				return condition(is, known.Status, known.Reason, "%s", known.Message)
+			}
 		}
 		return condition(is, status, missing.Reason, "%s", redact(in, missing.Message))
 	}
@@ -184,14 +192,23 @@ func resolvedCondition(in Input) metav1.Condition {
 	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonResolved, "%s", message)
 }
 
-// findingCondition is what Azure was found to say, or what it said before an operator that has just started asks it:
-// what is known is not written over by what is not known yet.
+// started reports whether every node asked for has been.
+func started(in Input) bool {
+	return !in.Resolved.Undecided &&
+		!slices.ContainsFunc(in.Nodes, func(n Node) bool { return n.Observed == nil || n.Observed.Deployment == nil })
+}
+
+// findingCondition is what Azure was found to say. What was known before is not written over by what is not known yet:
+// an operator may just have started. And what is not bad is not told in bits, while Azure is still answering.
 func findingCondition(in Input, finding preflight.Finding) metav1.Condition {
-	if finding.Reason == v1alpha1.ReasonNotChecked && in.Resolved.Target.Usable() {
-		known := meta.FindStatusCondition(in.Connector.Status.Conditions, finding.Type)
-		if known != nil && known.Reason != v1alpha1.ReasonNotChecked && known.ObservedGeneration == in.Connector.Generation {
-			return condition(finding.Type, known.Status, known.Reason, "%s", known.Message)
-		}
+	known := meta.FindStatusCondition(in.Connector.Status.Conditions, finding.Type)
+	told := known != nil && known.Reason != v1alpha1.ReasonNotChecked
+	switch {
+	case !in.Resolved.Target.Usable() || finding.Status == metav1.ConditionFalse:
+	case finding.Reason == v1alpha1.ReasonNotChecked && told && known.ObservedGeneration == in.Connector.Generation:
+		return condition(finding.Type, known.Status, known.Reason, "%s", known.Message)
+	case in.Preflight.Pending && !told && finding.Reason != v1alpha1.ReasonNotChecked:
+		return condition(finding.Type, metav1.ConditionUnknown, v1alpha1.ReasonNotChecked, preflight.Waiting)
 	}
 	return condition(finding.Type, finding.Status, finding.Reason, "%s", redact(in, finding.Message))
 }
@@ -242,14 +259,14 @@ func firstUnknown(conditions []metav1.Condition) *metav1.Condition {
 }
 
 // worst returns the first False condition that somebody has to do something about, else the first False
-// one; nil where none is False. A node that was not started only points to the condition that says why.
+// one; nil where none is False.
 func worst(conditions []metav1.Condition) *metav1.Condition {
 	var found *metav1.Condition
 	for i := range conditions {
 		if conditions[i].Status != metav1.ConditionFalse {
 			continue
 		}
-		if !progressing(conditions[i].Reason) && conditions[i].Reason != v1alpha1.ReasonNotStarted {
+		if !progressing(conditions[i].Reason) && !pointing(conditions[i].Reason) {
 			return &conditions[i]
 		}
 		if found == nil {
@@ -296,6 +313,15 @@ func progressing(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonStarting, v1alpha1.ReasonNodeNotRegistered, v1alpha1.ReasonWaitingForRetirement, v1alpha1.ReasonDeleting,
 		v1alpha1.ReasonProviderRegistering:
+		return true
+	}
+	return false
+}
+
+// pointing tells the reasons of a node that only point to the condition that says why.
+func pointing(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonNotStarted, v1alpha1.ReasonAzureNotAccessible, v1alpha1.ReasonContainerGroupsImpossible:
 		return true
 	}
 	return false

@@ -9,6 +9,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,13 +26,16 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/preflight"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 	"github.com/virtual-kubelet/connector-operator/internal/retire"
 	"github.com/virtual-kubelet/connector-operator/internal/status"
 )
 
 const (
-	secret  = "c1ient-s3cret"
+	secret       = "c1ient-s3cret"
+	workspaceKey = "w0rkspace-k3y"
+
 	place   = "resource group virtual-nodes of subscription 11111111-1111-1111-1111-111111111111"
 	linux   = "virtual-kubelet-aci-linux-eastus"
 	windows = "virtual-kubelet-aci-windows-eastus"
@@ -48,26 +52,95 @@ func settled(edit ...func(*status.Input)) status.Input {
 				ResourceGroup:  "virtual-nodes",
 				Location:       "East US",
 			},
-			Credentials: v1alpha1.Credentials{ServicePrincipal: &v1alpha1.ServicePrincipal{
+			Credentials: v1alpha1.Credentials{Type: v1alpha1.CredentialTypeServicePrincipal, ServicePrincipal: &v1alpha1.ServicePrincipal{
 				TenantID: "22222222-2222-2222-2222-222222222222",
 				ClientID: "33333333-3333-3333-3333-333333333333",
 			}},
+			Network: &v1alpha1.Network{
+				OSTypes:     []v1alpha1.OSType{v1alpha1.OSTypeLinux},
+				Subnet:      v1alpha1.Subnet{ResourceGroup: "network", VirtualNetworkName: "virtual-nodes", Name: "groups"},
+				ClusterCIDR: "10.244.0.0/16", DNSServiceIP: "10.0.0.10", APIServerURI: "https://10.0.0.1:443",
+			},
 		},
 	}
 	in := status.Input{
 		Connector: connector,
-		Resolved: resolve.Resolve(connector, discover.Facts{ClientSecret: secret, ClientCA: []byte("ca")},
-			resolve.Defaults{Namespace: "vk-connector-system", ImageRepository: "registry.example/vk", ImageTag: "1.6.4"}),
-		Access: discover.Access{Known: true, GoodSince: time.Unix(1, 0)},
+		Resolved: resolve.Resolve(connector, discover.Facts{
+			ClientSecret: secret, ClientCA: []byte("ca"), Workspace: &discover.Workspace{ID: "workspace", Key: []byte(workspaceKey)},
+		}, resolve.Defaults{
+			Namespace: "vk-connector-system", Image: v1alpha1.Image{Repository: "registry.example/vk", Tag: "1.6.4"},
+			AllowedRepositories: []string{"registry.example/vk"},
+		}),
 	}
+	in.Preflight = preflight.Assess(in.Resolved, goodChecks())
 	for _, desired := range in.Resolved.Nodes {
 		in.Nodes = append(in.Nodes, status.Node{Desired: desired, Claim: discover.Claim{State: discover.Claimed}, Observed: observed(desired)})
 	}
 	for _, e := range edit {
 		e(&in)
 	}
+	for i := range in.Nodes {
+		if node := &in.Nodes[i]; node.Observed == nil && node.Claim.State == discover.ClaimPending {
+			node.Withheld = in.Preflight.Withholding(node.Desired.OSType)
+		}
+	}
 	return in
 }
+
+func answered[T any](value T) azure.Answer[T] {
+	at := time.Unix(1, 0)
+	return azure.Answer[T]{Value: value, Have: true, AskedAt: at, GoodSince: at, ChangedAt: at}
+}
+
+// goodChecks are those of an Azure that nothing is wrong with.
+func goodChecks() discover.Checks {
+	return discover.Checks{
+		Token:       answered(struct{}{}),
+		Groups:      azure.Listing{AskedAt: time.Unix(1, 0), GoodSince: time.Unix(1, 0)},
+		GroupsKnown: true,
+		Rights:      answered(azure.Rights{}),
+		Provider:    answered(azure.Provider{State: azure.ProviderRegistered}),
+		Region:      answered(azure.Region{}),
+		Subnet:      answered(azure.Subnet{AddressPrefix: "10.241.0.0/24"}),
+	}
+}
+
+// checked changes what Azure says.
+func checked(edits ...func(*discover.Checks)) func(*status.Input) {
+	return func(in *status.Input) {
+		checks := goodChecks()
+		for _, edit := range edits {
+			edit(&checks)
+		}
+		in.Preflight = preflight.Assess(in.Resolved, checks)
+	}
+}
+
+func groupsFail(reason string, proven bool, message string) func(*discover.Checks) {
+	return func(c *discover.Checks) {
+		c.Groups = azure.Listing{AskedAt: time.Unix(1, 0), Problem: &azure.Problem{Reason: reason, Proven: proven, Message: message}}
+	}
+}
+
+func tokenFails(reason string, proven bool, message string) func(*discover.Checks) {
+	return func(c *discover.Checks) {
+		c.Token = azure.Answer[struct{}]{AskedAt: time.Unix(1, 0), Problem: &azure.Problem{Reason: reason, Proven: proven, Message: message}}
+	}
+}
+
+func providerFails(reason string, proven bool, message string) func(*discover.Checks) {
+	return func(c *discover.Checks) {
+		c.Provider = azure.Answer[azure.Provider]{AskedAt: time.Unix(1, 0), Problem: &azure.Problem{Reason: reason, Proven: proven, Message: message}}
+	}
+}
+
+func subnetFails(reason string, proven bool, message string) func(*discover.Checks) {
+	return func(c *discover.Checks) {
+		c.Subnet = azure.Answer[azure.Subnet]{AskedAt: time.Unix(1, 0), Problem: &azure.Problem{Reason: reason, Proven: proven, Message: message}}
+	}
+}
+
+func registering(c *discover.Checks) { c.Provider.Value.State = azure.ProviderRegistering }
 
 func missing(reason, message string) func(*status.Input) {
 	return func(in *status.Input) {
@@ -79,17 +152,15 @@ func missing(reason, message string) func(*status.Input) {
 }
 
 func problem(reason string, proven bool, message string) func(*status.Input) {
-	return func(in *status.Input) {
-		in.Access = discover.Access{Known: true, Problem: &azure.Problem{Reason: reason, Proven: proven, Message: message}}
-	}
+	return checked(groupsFail(reason, proven, message))
 }
 
 func noSecret(in *status.Input) {
 	in.Resolved.Target.ClientSecret = ""
-	in.Access = discover.Access{}
+	notAsked(in)
 }
 
-func notAsked(in *status.Input) { in.Access = discover.Access{} }
+func notAsked(in *status.Input) { in.Preflight = preflight.Assess(in.Resolved, discover.Checks{}) }
 
 // fresh is a connector of which nothing exists yet.
 func fresh(in *status.Input) {
@@ -104,7 +175,8 @@ func blocked(err error) func(*status.Input) {
 
 func deleted(in *status.Input) {
 	in.Connector.DeletionTimestamp = &metav1.Time{Time: time.Unix(2, 0)}
-	in.Resolved.Nodes, in.Nodes = nil, nil
+	in.Resolved.Nodes, in.Resolved.OSTypes, in.Resolved.NetworkOSTypes, in.Nodes = nil, nil, nil, nil
+	checked()(in)
 }
 
 func retiring(progress ...retire.Progress) func(*status.Input) {
@@ -120,14 +192,22 @@ func said(conditions []metav1.Condition, conditionType string) string {
 	return fmt.Sprintf("%s %s: %s", c.Status, c.Reason, c.Message)
 }
 
+// unclaimed is why the name of a node is not claimed that a finding withholds.
+func unclaimed(conditionType string) string {
+	return "the name of node " + linux + " is not claimed before condition " + conditionType + " allows the node to start"
+}
+
 var notOwned = &apply.NotOwnedError{Kind: "Deployment", Key: client.ObjectKey{Namespace: "vk-connector-system", Name: linux}}
+
+// connectorCase is an input with what conditions say of it.
+type connectorCase struct {
+	in   status.Input
+	want map[string]string
+}
 
 // connectorCases are inputs with what the conditions of the connector say of them; a condition that a
 // case does not name is not looked at.
-var connectorCases = map[string]struct {
-	in   status.Input
-	want map[string]string
-}{
+var connectorCases = map[string]connectorCase{
 	"all is well": {
 		in: settled(),
 		want: map[string]string{
@@ -142,7 +222,7 @@ var connectorCases = map[string]struct {
 		},
 	},
 	"one operating system": {
-		in: settled(func(in *status.Input) { in.Nodes = in.Nodes[:1] }),
+		in: settled(func(in *status.Input) { in.Nodes, in.Resolved.OSTypes = in.Nodes[:1], in.Resolved.OSTypes[:1] }),
 		want: map[string]string{
 			"Ready":            "True Ready: the virtual node is ready",
 			"WindowsNodeReady": "",
@@ -177,30 +257,53 @@ var connectorCases = map[string]struct {
 	"just made": {
 		in: settled(fresh, notAsked),
 		want: map[string]string{
+			"Ready":              "Unknown ClaimPending: " + unclaimed("ProviderRegistered"),
+			"Resolved":           "Unknown ClaimPending: " + unclaimed("ProviderRegistered"),
+			"ProviderRegistered": "Unknown NotChecked: waiting for Azure's answer",
+			"AzureAccessible":    "Unknown NotChecked: waiting for Azure's answer",
+			"NetworkReady":       "Unknown NotChecked: waiting for Azure's answer",
+			"LinuxNodeReady":     "Unknown NotStarted: node " + linux + " was not started: see condition ProviderRegistered",
+			"Reconciling":        "True Progressing: " + unclaimed("ProviderRegistered"),
+			"Stalled":            "",
+		},
+	},
+	"answered in part": {
+		in: settled(fresh, checked(func(c *discover.Checks) { c.Rights = azure.Answer[azure.Rights]{} })),
+		want: map[string]string{
+			"Ready":              "Unknown ClaimPending: " + unclaimed("AzureAccessible"),
+			"ProviderRegistered": "Unknown NotChecked: waiting for Azure's answer",
+			"AzureAccessible":    "Unknown NotChecked: waiting for Azure's answer",
+			"LinuxNodeReady":     "Unknown NotStarted: node " + linux + " was not started: see condition AzureAccessible",
+		},
+	},
+	"not claimed yet": {
+		in: settled(fresh),
+		want: map[string]string{
 			"Ready":           "Unknown ClaimPending: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
-			"Resolved":        "Unknown ClaimPending: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
-			"AzureAccessible": "Unknown NotChecked: waiting for Azure's answer",
+			"AzureAccessible": "True Accessible: Azure accepts the credentials on " + place,
 			"LinuxNodeReady":  "Unknown NotStarted: node " + linux + " starts once its name is claimed: see condition Resolved",
 			"Reconciling":     "True Progressing: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
-			"Stalled":         "",
 		},
 	},
 	"credentials refused before the first start": {
 		in: settled(fresh, problem(v1alpha1.ReasonCredentialsRejected, true, "Microsoft Entra refused "+secret)),
 		want: map[string]string{
 			"Ready":           "False CredentialsRejected: Microsoft Entra refused REDACTED",
-			"Resolved":        "Unknown ClaimPending: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
+			"Resolved":        "Unknown ClaimPending: " + unclaimed("AzureAccessible"),
 			"AzureAccessible": "False CredentialsRejected: Microsoft Entra refused REDACTED",
-			"LinuxNodeReady":  "Unknown NotStarted: node " + linux + " was not started: see condition AzureAccessible",
+			"LinuxNodeReady":  "False NotStarted: node " + linux + " was not started: see condition AzureAccessible",
 			"Stalled":         "True UserActionNeeded: Microsoft Entra refused REDACTED",
 		},
 	},
 	"Azure down before the first start": {
 		in: settled(fresh, problem(v1alpha1.ReasonAzureUnavailable, false, "Azure did not answer")),
 		want: map[string]string{
-			"Ready":           "Unknown ClaimPending: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
+			"Ready":           "Unknown AzureUnavailable: Azure did not answer",
+			"Resolved":        "Unknown ClaimPending: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
 			"AzureAccessible": "Unknown AzureUnavailable: Azure did not answer",
-			"Reconciling":     "True Progressing: waiting for Azure to say whether the name of node " + linux + " is free in " + place,
+			"LinuxNodeReady":  "Unknown NotStarted: node " + linux + " was not started: see condition AzureAccessible",
+			"Reconciling":     "True Progressing: Azure did not answer",
+			"Stalled":         "",
 		},
 	},
 	"Azure down, nodes running": {
@@ -334,8 +437,16 @@ var connectorCases = map[string]struct {
 	},
 }
 
+// allConnectorCases are those of all tables.
+func allConnectorCases() map[string]connectorCase {
+	all := maps.Clone(connectorCases)
+	maps.Copy(all, specCases)
+	maps.Copy(all, azureCases)
+	return all
+}
+
 func TestConnectorConditions(t *testing.T) {
-	for name, test := range connectorCases {
+	for name, test := range allConnectorCases() {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got := status.Compute(test.in)
@@ -372,15 +483,19 @@ func TestEveryStatusIsValid(t *testing.T) {
 					g.Expect(c.Message).NotTo(BeEmpty(), c.Type)
 					g.Expect(c.Message).NotTo(ContainSubstring("%!"), c.Type)
 					g.Expect(len(c.Message)).To(BeNumerically("<=", 32768))
-					g.Expect(c.Message).NotTo(ContainSubstring(secret))
+					g.Expect(c.Message).NotTo(Or(ContainSubstring(secret), ContainSubstring(workspaceKey)))
 					g.Expect(c.LastTransitionTime.IsZero()).To(BeTrue(), "who stores the status sets the time")
 				}
 			}
 			for _, c := range got.Conditions {
 				g.Expect(c.ObservedGeneration).To(Equal(int64(7)))
 			}
-			for _, always := range []string{"Ready", "Resolved", "AzureAccessible"} {
-				g.Expect(meta.FindStatusCondition(got.Conditions, always)).NotTo(BeNil())
+			always := []string{"Ready", "Resolved", "AzureAccessible"}
+			if in.Connector.DeletionTimestamp.IsZero() {
+				always = append(always, "ProviderRegistered")
+			}
+			for _, conditionType := range always {
+				g.Expect(meta.FindStatusCondition(got.Conditions, conditionType)).NotTo(BeNil(), conditionType)
 			}
 			g.Expect(meta.IsStatusConditionTrue(got.Conditions, "Reconciling") && meta.IsStatusConditionTrue(got.Conditions, "Stalled")).
 				To(BeFalse(), "kstatus takes one of them")
@@ -392,7 +507,7 @@ func TestEveryStatusIsValid(t *testing.T) {
 // allInputs are the inputs of all tables.
 func allInputs() map[string]status.Input {
 	all := map[string]status.Input{}
-	for name, test := range connectorCases {
+	for name, test := range allConnectorCases() {
 		all["connector/"+name] = test.in
 	}
 	for name, test := range nodeCases {
@@ -483,27 +598,53 @@ func TestComputeChangesNoInput(t *testing.T) {
 	g.Expect(in).To(Equal(settled(retiring(retire.Progress{Node: "former", Reason: v1alpha1.ReasonDraining, Message: "draining"}))))
 }
 
-func TestAccessIsKeptUntilAzureAnswers(t *testing.T) {
+// An operator that has just started has not asked yet, and must not write over what it knew before.
+func TestFindingsAreKeptUntilAzureAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		generation int64
 		reason     string
+		edit       func(*status.Input)
+		kept       bool
 	}{
-		"by an operator that has just started": {7, v1alpha1.ReasonForbidden},
-		"not for another spec":                 {6, v1alpha1.ReasonNotChecked},
+		"by an operator that has just started": {7, v1alpha1.ReasonForbidden, notAsked, true},
+		"not for another spec":                 {6, v1alpha1.ReasonForbidden, notAsked, false},
+		"not what was not known":               {7, v1alpha1.ReasonNotChecked, notAsked, false},
+		"not without a client secret":          {7, v1alpha1.ReasonForbidden, noSecret, false},
+		"not for what is known by now":         {7, v1alpha1.ReasonForbidden, checked(), false},
 	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			in := settled(notAsked)
-			in.Connector.Status.Conditions = []metav1.Condition{{
-				Type: v1alpha1.ConditionAzureAccessible, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonForbidden,
-				Message: "100% refused", ObservedGeneration: test.generation,
-			}}
-			computed := status.Compute(in)
-			found := meta.FindStatusCondition(computed.Conditions, v1alpha1.ConditionAzureAccessible)
-			g.Expect(found).To(HaveField("Reason", test.reason))
-			if test.reason == v1alpha1.ReasonForbidden {
-				g.Expect(found).To(And(HaveField("Status", metav1.ConditionFalse), HaveField("Message", "100% refused")))
-			}
-		})
+		for _, conditionType := range []string{v1alpha1.ConditionProviderRegistered, v1alpha1.ConditionAzureAccessible, v1alpha1.ConditionNetworkReady} {
+			t.Run(name+"/"+conditionType, func(t *testing.T) {
+				g := NewWithT(t)
+				in := settled(test.edit)
+				in.Connector.Status.Conditions = []metav1.Condition{{
+					Type: conditionType, Status: metav1.ConditionFalse, Reason: test.reason, Message: "100% refused", ObservedGeneration: test.generation,
+				}}
+				computed := status.Compute(in)
+				found := meta.FindStatusCondition(computed.Conditions, conditionType)
+				if test.kept {
+					g.Expect(found).To(And(HaveField("Status", metav1.ConditionFalse), HaveField("Reason", test.reason), HaveField("Message", "100% refused")))
+				} else {
+					g.Expect(found).NotTo(HaveField("Message", "100% refused"))
+				}
+			})
+		}
 	}
+}
+
+// What is bad is told at once, and what was told before is not taken back while Azure is still answering.
+func TestFindingsAreToldTogether(t *testing.T) {
+	g := NewWithT(t)
+	partly := func(c *discover.Checks) { c.Region = azure.Answer[azure.Region]{} }
+	first := status.Compute(settled(fresh, checked(partly)))
+	g.Expect(said(first.Conditions, "NetworkReady")).To(Equal("Unknown NotChecked: waiting for Azure's answer"))
+
+	bad := status.Compute(settled(fresh, checked(partly, subnetFails(v1alpha1.ReasonSubnetNotFound, true, "no subnet"))))
+	g.Expect(said(bad.Conditions, "NetworkReady")).To(Equal("False SubnetNotFound: no subnet"))
+	g.Expect(said(bad.Conditions, "Ready")).To(Equal("False SubnetNotFound: no subnet"))
+
+	again := settled(checked(partly))
+	again.Connector.Status = status.Compute(settled())
+	again.Connector.Generation++
+	told := status.Compute(again)
+	g.Expect(said(told.Conditions, "NetworkReady")).To(HavePrefix("True SubnetUsable: "))
 }

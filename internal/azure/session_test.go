@@ -5,6 +5,7 @@ package azure
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	. "github.com/onsi/gomega"
 	clocktesting "k8s.io/utils/clock/testing"
 
@@ -20,8 +22,9 @@ import (
 )
 
 const (
-	rgName      = "virtual-nodes"
-	otherTenant = "99999999-9999-9999-9999-999999999999"
+	subscription = simulated.DefaultSubscriptionID
+	rgName       = "virtual-nodes"
+	otherTenant  = "99999999-9999-9999-9999-999999999999"
 )
 
 // rig is a simulated Azure, with the SDK's real clients on it.
@@ -40,14 +43,43 @@ func newRig(t *testing.T, edit ...func(*simulated.Config)) *rig {
 	clk := clocktesting.NewFakeClock(time.Now().Truncate(time.Second))
 	server, err := simulated.NewServer(config, simulated.WithClock(clk))
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	return &rig{Server: server, clock: clk, connect: NewConnector(server.Transport(), "test")}
+	connect := NewConnector(patient{server.Transport()}, "test")
+	return &rig{Server: server, clock: clk, connect: func(c Credential) (*Session, error) {
+		session, err := connect(c)
+		if err == nil {
+			// The SDK's second attempts are made by the real clock.
+			session.options.Retry.RetryDelay = time.Millisecond
+		}
+		return session, err
+	}}
+}
+
+// patient lets the simulated Azure finish what its client has left: the SDK's fake servers panic where they are left.
+type patient struct{ policy.Transporter }
+
+func (p patient) Do(r *http.Request) (*http.Response, error) {
+	type result struct {
+		response *http.Response
+		err      error
+	}
+	done := make(chan result, 1)
+	go func() {
+		response, err := p.Transporter.Do(r.WithContext(context.WithoutCancel(r.Context())))
+		done <- result{response, err}
+	}()
+	select {
+	case got := <-done:
+		return got.response, got.err
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 }
 
 // plant makes a container group as the virtual kubelet of a node would.
 func (r *rig) plant(t *testing.T, node, pod, uid string) ContainerGroup {
 	t.Helper()
 	NewWithT(t).Expect(r.PutContainerGroup(simulated.ContainerGroup{
-		SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: rgName, Name: "default-" + pod,
+		SubscriptionID: subscription, ResourceGroup: rgName, Name: "default-" + pod,
 		Tags: map[string]string{"NodeName": node, "Namespace": "default", "PodName": pod, "UID": uid},
 	})).To(Succeed())
 	return ContainerGroup{Name: "default-" + pod, Location: "eastus", NodeName: node, Namespace: "default", PodName: pod, PodUID: uid}
@@ -71,11 +103,14 @@ func (r *rig) fault(t *testing.T, fault simulated.Fault) {
 
 func target(edit ...func(*Target)) Target {
 	t := Target{
-		Cloud:          v1alpha1.CloudPublic,
-		TenantID:       simulated.DefaultTenantID,
-		ClientID:       simulated.DefaultClientID,
-		ClientSecret:   simulated.DefaultClientSecret,
-		SubscriptionID: simulated.DefaultSubscriptionID,
+		Credential: Credential{
+			Cloud:        v1alpha1.CloudPublic,
+			Type:         v1alpha1.CredentialTypeServicePrincipal,
+			TenantID:     simulated.DefaultTenantID,
+			ClientID:     simulated.DefaultClientID,
+			ClientSecret: simulated.DefaultClientSecret,
+		},
+		SubscriptionID: subscription,
 		ResourceGroup:  rgName,
 	}
 	for _, e := range edit {
@@ -84,14 +119,14 @@ func target(edit ...func(*Target)) Target {
 	return t
 }
 
-func client(t *testing.T, r *rig, edit ...func(*Target)) *Client {
+func connected(t *testing.T, r *rig, edit ...func(*Target)) *Session {
 	t.Helper()
-	c, err := r.connect(target(edit...))
+	s, err := r.connect(target(edit...).Credential)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	return c
+	return s
 }
 
-func TestClientLists(t *testing.T) {
+func TestSessionListsContainerGroups(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t, func(c *simulated.Config) { c.PageSize = 2 })
 	var want []ContainerGroup
@@ -99,48 +134,48 @@ func TestClientLists(t *testing.T) {
 		want = append(want, r.plant(t, "node", fmt.Sprintf("pod-%d", i), fmt.Sprintf("uid-%d", i)))
 	}
 	g.Expect(r.PutContainerGroup(simulated.ContainerGroup{
-		SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: rgName, Name: "untagged",
+		SubscriptionID: subscription, ResourceGroup: rgName, Name: "untagged",
 	})).To(Succeed())
 	g.Expect(r.PutContainerGroup(simulated.ContainerGroup{
-		SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: "virtual-nodes-westus", Name: "elsewhere",
+		SubscriptionID: subscription, ResourceGroup: "virtual-nodes-westus", Name: "elsewhere",
 	})).To(Succeed())
 
-	groups, err := client(t, r).List(t.Context())
+	groups, err := connected(t, r).ContainerGroups(t.Context(), subscription, rgName)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(groups).To(ConsistOf(append(want, ContainerGroup{Name: "untagged", Location: "eastus"})))
 }
 
-func TestClientGetsAndDeletes(t *testing.T) {
+func TestSessionGetsAndDeletesContainerGroups(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t)
-	c := client(t, r)
+	s := connected(t, r)
 	want := r.plant(t, "node", "web", "uid")
 
-	got, err := c.Get(t.Context(), "default-web")
+	got, err := s.ContainerGroup(t.Context(), subscription, rgName, "default-web")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(got).To(Equal(want))
 
-	g.Expect(c.Delete(t.Context(), "default-web")).To(Succeed())
+	g.Expect(s.DeleteContainerGroup(t.Context(), subscription, rgName, "default-web")).To(Succeed())
 	r.clock.Step(time.Minute)
 	g.Expect(r.ContainerGroups()).To(BeEmpty())
 
-	_, err = c.Get(t.Context(), "default-web")
+	_, err = s.ContainerGroup(t.Context(), subscription, rgName, "default-web")
 	g.Expect(IsNotFound(err)).To(BeTrue(), "%v", err)
-	g.Expect(c.Delete(t.Context(), "default-web")).To(Succeed(), "Azure answers 204")
-	g.Expect(r.DeleteResourceGroup(simulated.DefaultSubscriptionID, rgName)).To(Succeed())
-	g.Expect(c.Delete(t.Context(), "default-web")).To(Succeed(), "Azure answers 404")
+	g.Expect(s.DeleteContainerGroup(t.Context(), subscription, rgName, "default-web")).To(Succeed(), "Azure answers 204")
+	g.Expect(r.DeleteResourceGroup(subscription, rgName)).To(Succeed())
+	g.Expect(s.DeleteContainerGroup(t.Context(), subscription, rgName, "default-web")).To(Succeed(), "Azure answers 404")
 }
 
-func TestClientErrorsNameTheContainerGroup(t *testing.T) {
+func TestSessionErrorsNameTheContainerGroup(t *testing.T) {
 	g := NewWithT(t)
 	r := newRig(t)
 	r.fault(t, simulated.Fault{Operation: "ContainerGroups.*", Status: http.StatusConflict})
-	c := client(t, r)
-	_, err := c.Get(t.Context(), "default-web")
+	s := connected(t, r)
+	_, err := s.ContainerGroup(t.Context(), subscription, rgName, "default-web")
 	g.Expect(err).To(MatchError(ContainSubstring("get container group default-web: ")))
 	g.Expect(IsNotFound(err)).To(BeFalse())
-	g.Expect(c.Delete(t.Context(), "default-web")).To(MatchError(ContainSubstring("delete container group default-web: ")))
-	_, err = c.List(t.Context())
+	g.Expect(s.DeleteContainerGroup(t.Context(), subscription, rgName, "default-web")).To(MatchError(ContainSubstring("delete container group default-web: ")))
+	_, err = s.ContainerGroups(t.Context(), subscription, rgName)
 	g.Expect(err).To(MatchError(ContainSubstring("list container groups: ")))
 }
 
@@ -152,9 +187,14 @@ func TestClouds(t *testing.T) {
 	} {
 		t.Run(string(name), func(t *testing.T) {
 			g := NewWithT(t)
-			r := newRig(t, func(c *simulated.Config) { c.Tenants[0].Cloud = cloud })
+			r := newRig(t, func(c *simulated.Config) {
+				c.Tenants[0].Cloud = cloud
+				for i := range c.Locations {
+					c.Locations[i].Cloud = cloud
+				}
+			})
 			r.plant(t, "node", "web", "uid")
-			groups, err := client(t, r, func(t *Target) { t.Cloud = name }).List(t.Context())
+			groups, err := connected(t, r, func(t *Target) { t.Cloud = name }).ContainerGroups(t.Context(), subscription, rgName)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(groups).To(HaveLen(1))
 		})
@@ -186,7 +226,7 @@ func TestATargetNeverShowsItsSecret(t *testing.T) {
 			NewWithT(t).Expect(fmt.Sprintf(verb, value)).NotTo(ContainSubstring(simulated.DefaultClientSecret), "%s of %T", verb, value)
 		}
 	}
-	NewWithT(t).Expect(secret.String()).To(Equal("resource group virtual-nodes of subscription " + simulated.DefaultSubscriptionID))
+	NewWithT(t).Expect(secret.String()).To(Equal("resource group virtual-nodes of subscription " + subscription))
 }
 
 func TestTargetKeys(t *testing.T) {
@@ -213,4 +253,20 @@ func TestTargetKeys(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestARefusedTokenIsNotAskedForAgainAtOnce(t *testing.T) {
+	g := NewWithT(t)
+	r := newRig(t)
+	s := connected(t, r, func(t *Target) { t.ClientSecret = "wrong-client-secret" })
+	s.tokens.unattended.Store(true)
+	for asked := range 3 {
+		_, err := s.ContainerGroups(t.Context(), subscription, rgName)
+		g.Expect(err).To(HaveOccurred())
+		g.Expect(r.Requests()).To(HaveKeyWithValue("Token", asked+1), "the SDK makes no second attempt")
+	}
+	s.tokens.unattended.Store(false)
+	_, err := s.ContainerGroups(t.Context(), subscription, rgName)
+	g.Expect(err).To(MatchError(ContainSubstring("AADSTS7000215")))
+	g.Expect(r.Requests()).To(HaveKeyWithValue("Token", 3), "somebody else asks")
 }

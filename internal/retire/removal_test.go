@@ -1,0 +1,336 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package retire
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	kubernetesfake "k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
+	"github.com/virtual-kubelet/connector-operator/internal/observe"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
+	"github.com/virtual-kubelet/connector-operator/internal/resolve"
+	simulated "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
+)
+
+var start = time.Unix(1_800_000_000, 0)
+
+// cordonedNode is a Node that the operator has cordoned at a time; one that it has not, at the zero time.
+func cordonedNode(at time.Time) *corev1.Node {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node", UID: "node-uid"}}
+	if !at.IsZero() {
+		node.ManagedFields = []metav1.ManagedFieldsEntry{{
+			Manager: string(retireOwner), Operation: metav1.ManagedFieldsOperationApply, Time: &metav1.Time{Time: at},
+			FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:unschedulable":{}}}`),
+		}}
+	}
+	return node
+}
+
+func TestForced(t *testing.T) {
+	timeout := func(seconds int32) v1alpha1.Removal {
+		return v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyDrain, DrainTimeoutSeconds: &seconds}
+	}
+	for name, test := range map[string]struct {
+		removal v1alpha1.Removal
+		node    *corev1.Node
+		now     bool
+		in      time.Duration
+	}{
+		"Drain":                      {v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyDrain}, cordonedNode(start.Add(-time.Hour)), false, 0},
+		"Force":                      {v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyForce}, cordonedNode(start), true, 0},
+		"Force, not cordoned yet":    {v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyForce}, nil, true, 0},
+		"a timeout to come":          {timeout(60), cordonedNode(start.Add(-20 * time.Second)), false, 40 * time.Second},
+		"a timeout that is over":     {timeout(60), cordonedNode(start.Add(-60 * time.Second)), true, 0},
+		"a timeout long over":        {timeout(60), cordonedNode(start.Add(-90 * time.Second)), true, -30 * time.Second},
+		"a timeout, before a cordon": {timeout(1), cordonedNode(time.Time{}), false, 0},
+		"a timeout, without a Node":  {timeout(1), nil, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := &Retirer{Clock: clocktesting.NewFakePassiveClock(start)}
+			now, in := r.forced(&observe.Node{Node: test.node}, test.removal)
+			g.Expect(now).To(Equal(test.now))
+			g.Expect(in).To(Equal(test.in))
+		})
+	}
+}
+
+func TestDrain(t *testing.T) {
+	const blocked = "1 pod left on the node, 1 of them can't be evicted yet: pod default/web: held by a budget"
+	evict := v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyDrain}
+	timeout := v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyDrain, DrainTimeoutSeconds: new(int32(60))}
+	for name, test := range map[string]struct {
+		removal v1alpha1.Removal
+		since   time.Duration
+		// budget says that evictions are refused.
+		budget bool
+		// verb is what the pod comes to.
+		verb, reason, message string
+	}{
+		"Drain":                {evict, time.Hour, false, "create eviction", "Draining", "1 pod left on the node"},
+		"Drain, with a budget": {evict, time.Hour, true, "create eviction", "EvictionBlocked", blocked},
+		"Force, with a budget": {v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyForce}, 0, true, "delete", "Draining", "1 pod left on the node"},
+		"before the timeout":   {timeout, 59 * time.Second, false, "create eviction", "Draining", "1 pod left on the node"},
+		"before the timeout, and a budget": {
+			timeout, 59 * time.Second, true, "create eviction", "EvictionBlocked",
+			blocked + "; they are deleted once spec.removal.drainTimeoutSeconds are over",
+		},
+		"after the timeout, and a budget": {timeout, 60 * time.Second, true, "delete", "Draining", "1 pod left on the node"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "web-uid"},
+				Spec:       corev1.PodSpec{NodeName: "node"}, Status: corev1.PodStatus{Phase: corev1.PodRunning},
+			}
+			kubernetes := kubernetesfake.NewClientset(pod)
+			var verbs []string
+			kubernetes.PrependReactor("*", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				switch {
+				case action.Matches("create", "pods/eviction"):
+					verbs = append(verbs, "create eviction")
+					if test.budget {
+						return true, nil, apierrors.NewTooManyRequests("held by a budget", 0)
+					}
+				case action.GetVerb() == "delete":
+					verbs = append(verbs, "delete")
+					options := action.(clienttesting.DeleteAction).GetDeleteOptions()
+					g.Expect(options.GracePeriodSeconds).To(BeNil(), "the pod keeps its grace period")
+				}
+				return false, nil, nil
+			})
+			node := cordonedNode(start.Add(-test.since))
+			r := &Retirer{Kubernetes: kubernetes, Clock: clocktesting.NewFakePassiveClock(start)}
+			progress := Progress{}
+			drained, err := r.drain(t.Context(), &observe.Node{Name: "node", Node: node}, test.removal, &progress)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(drained).To(BeFalse())
+			g.Expect(verbs).To(Equal([]string{test.verb}))
+			g.Expect(progress.Reason).To(Equal(test.reason))
+			g.Expect(progress.Message).To(Equal(test.message))
+			g.Expect(progress.After).To(Equal(drainInterval))
+		})
+	}
+}
+
+// A pod that is on its way is left alone, whatever the policy is.
+func TestDrainLeavesLeavingPodsAlone(t *testing.T) {
+	g := NewWithT(t)
+	leaving := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "web", DeletionTimestamp: &metav1.Time{Time: start.Add(time.Minute)}, Finalizers: []string{"example.com/held"},
+		},
+		Spec: corev1.PodSpec{NodeName: "node"},
+	}
+	kubernetes := kubernetesfake.NewClientset(leaving)
+	r := &Retirer{Kubernetes: kubernetes, Clock: clocktesting.NewFakePassiveClock(start)}
+	progress := Progress{}
+	drained, err := r.drain(t.Context(), &observe.Node{Name: "node"}, v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyForce}, &progress)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(drained).To(BeFalse())
+	g.Expect(progress.waiting).To(Equal(start.Add(time.Minute)))
+	for _, action := range kubernetes.Actions() {
+		g.Expect(action.GetVerb()).To(Equal("list"))
+	}
+}
+
+func simulatedTarget() azure.Target {
+	return azure.Target{
+		Credential: azure.Credential{
+			Cloud: v1alpha1.CloudPublic, Type: v1alpha1.CredentialTypeServicePrincipal,
+			TenantID: simulated.DefaultTenantID, ClientID: simulated.DefaultClientID, ClientSecret: simulated.DefaultClientSecret,
+		},
+		SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: "virtual-nodes",
+	}
+}
+
+// world is a Retirer whose node is stopped, with container groups in a simulated Azure.
+type world struct {
+	*Retirer
+	g      Gomega
+	cloud  *simulated.Server
+	clock  *clocktesting.FakeClock
+	client client.Client
+	node   *observe.Node
+}
+
+func newWorld(t *testing.T, groups ...string) *world {
+	t.Helper()
+	g := NewWithT(t)
+	g.SetDefaultEventuallyTimeout(30 * time.Second)
+	clock := clocktesting.NewFakeClock(start)
+	cloud, err := simulated.NewServer(simulated.DefaultConfig(), simulated.WithClock(clock))
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, name := range groups {
+		g.Expect(cloud.PutContainerGroup(simulated.ContainerGroup{
+			SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: "virtual-nodes", Name: name, Tags: map[string]string{"NodeName": "node"},
+		})).To(Succeed())
+	}
+	inventory := azure.NewInventory(azure.NewConnector(cloud.Transport(), ""), clock, func(string) {})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- inventory.Start(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		g.Eventually(ended).Should(Receive(BeNil()))
+	})
+
+	content, err := json.Marshal(render.AzureConfigOf(simulatedTarget(), "eastus", nil))
+	g.Expect(err).NotTo(HaveOccurred())
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "node", UID: "secret-uid", Annotations: map[string]string{identity.AnnotationClaim: "hash"}},
+		Data:       map[string][]byte{render.AzureKey: content},
+	}
+	deployment := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "node", UID: "deployment-uid"},
+		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(0))},
+	}
+	holds := fake.NewClientBuilder().WithObjects(secret, deployment).Build()
+	return &world{
+		Retirer: &Retirer{Client: holds, Live: holds, Inventory: inventory, Clock: clock},
+		g:       g, cloud: cloud, clock: clock, client: holds,
+		node: &observe.Node{Name: "node", Hash: "hash", Secret: secret, Deployment: deployment},
+	}
+}
+
+func (w *world) spec(policy v1alpha1.OrphanPolicy) resolve.Resolved {
+	return resolve.Resolved{
+		Connector: "aci", Namespace: "system", Place: discover.Place{Target: simulatedTarget(), Location: "eastus"},
+		Removal: v1alpha1.Removal{OrphanedContainerGroups: policy},
+	}
+}
+
+// retire makes passes until the record of the node is gone, and returns what the last one said.
+func (w *world) retire(ctx context.Context, spec resolve.Resolved) Progress {
+	var last Progress
+	w.g.Eventually(func() bool {
+		progress, err := w.Retire(ctx, w.node, spec)
+		w.g.Expect(err).NotTo(HaveOccurred())
+		last = progress
+		w.clock.Step(time.Second)
+		return apierrors.IsNotFound(w.client.Get(ctx, client.ObjectKeyFromObject(w.node.Secret), &corev1.Secret{}))
+	}).Should(BeTrue())
+	return last
+}
+
+func (w *world) left() []string {
+	var names []string
+	for _, group := range w.cloud.ContainerGroups() {
+		names = append(names, group.Name)
+	}
+	return names
+}
+
+const groupsPlace = "resource group virtual-nodes of subscription " + simulated.DefaultSubscriptionID
+
+func TestOrphanedContainerGroups(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy   v1alpha1.OrphanPolicy
+		groups   []string
+		left     []string
+		retained string
+	}{
+		"Delete": {policy: v1alpha1.OrphanPolicyDelete, groups: []string{"default-a", "default-b"}},
+		"Retain": {
+			v1alpha1.OrphanPolicyRetain, []string{"default-a", "default-b"}, []string{"default-a", "default-b"},
+			"2 container groups: default-a, default-b in " + groupsPlace,
+		},
+		"Retain, of nothing": {policy: v1alpha1.OrphanPolicyRetain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, test.groups...)
+			progress := w.retire(t.Context(), w.spec(test.policy))
+			w.g.Expect(progress.Reason).To(Equal(v1alpha1.ReasonRemoving))
+			w.g.Expect(progress.Retained).To(Equal(test.retained))
+			w.g.Expect(w.left()).To(ConsistOf(test.left))
+		})
+	}
+}
+
+// Retain removes the node even where Azure can't say what is left; Delete would wait for somebody.
+func TestOrphansThatAzureDoesNotTellOf(t *testing.T) {
+	for name, edit := range map[string]func(*world, *resolve.Resolved){
+		"no rights": func(w *world, _ *resolve.Resolved) {
+			w.g.Expect(w.cloud.SetRoleAssignments(simulated.DefaultClientID)).To(Succeed())
+		},
+		"no credentials": func(w *world, spec *resolve.Resolved) {
+			config := render.AzureConfigOf(simulatedTarget(), "eastus", nil)
+			config.ClientSecret = ""
+			content, err := json.Marshal(config)
+			w.g.Expect(err).NotTo(HaveOccurred())
+			w.node.Secret.Data[render.AzureKey] = content
+			spec.Target.ClientSecret = ""
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "default-a")
+			spec := w.spec(v1alpha1.OrphanPolicyDelete)
+			edit(w, &spec)
+			w.g.Eventually(func() string {
+				progress, err := w.Retire(t.Context(), w.node, spec)
+				w.g.Expect(err).NotTo(HaveOccurred())
+				w.g.Expect(progress.Retained).To(BeEmpty())
+				w.clock.Step(0)
+				return progress.Reason
+			}).Should(Equal(v1alpha1.ReasonAzureNotAsked))
+
+			spec.Removal.OrphanedContainerGroups = v1alpha1.OrphanPolicyRetain
+			progress := w.retire(t.Context(), spec)
+			w.g.Expect(progress.Reason).To(Equal(v1alpha1.ReasonRemoving))
+			w.g.Expect(progress.Stuck).To(BeFalse())
+			w.g.Expect(progress.Retained).To(HavePrefix("container groups of node node that may be left: can't tell whether container groups are left: "))
+			w.g.Expect(w.left()).To(ConsistOf("default-a"))
+		})
+	}
+}
+
+// A node outlives the credentials that it was started with: those that the spec gives now find what is left of it.
+func TestCredentialsOfTheSpecWhereThoseOfTheNodeAreRefused(t *testing.T) {
+	managed := azure.Credential{Cloud: v1alpha1.CloudPublic, Type: v1alpha1.CredentialTypeManagedIdentity, ClientID: simulated.DefaultManagedIdentityID}
+	other := managed
+	other.TenantID = "55555555-5555-5555-5555-555555555555"
+	for name, test := range map[string]struct {
+		spec azure.Credential
+		want azure.Credential
+	}{
+		"a managed identity, without a tenant": {managed, managed},
+		"an identity of another tenant":        {other, azure.Credential{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.g.Expect(w.cloud.SetClientSecret(simulated.DefaultClientID, "renewed", time.Time{})).To(Succeed())
+			spec := w.spec(v1alpha1.OrphanPolicyDelete)
+			spec.Target.Credential = test.spec
+			config := render.AzureConfigOf(simulatedTarget(), "eastus", nil)
+			look := func() azure.Target { w.clock.Step(0); return w.target(config, spec) }
+			w.g.Expect(look().Credential == simulatedTarget().Credential).To(BeTrue(), "as long as they are not refused")
+			if test.want == (azure.Credential{}) {
+				test.want = simulatedTarget().Credential
+			}
+			w.g.Eventually(func() bool {
+				listing, _ := w.Inventory.List("aci", simulatedTarget(), time.Time{})
+				return look().Credential == test.want && listing.Problem != nil
+			}).Should(BeTrue())
+			w.g.Expect(config.With(look().Credential).Target() == look()).To(BeTrue(), "what is handed to the virtual kubelet is handed once")
+		})
+	}
+}

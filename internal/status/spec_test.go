@@ -1,0 +1,195 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package status_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/apply"
+	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/retire"
+	"github.com/virtual-kubelet/connector-operator/internal/status"
+)
+
+func pending(message string) func(*status.Input) {
+	return func(in *status.Input) {
+		in.Resolved.Missing = &discover.Missing{Reason: v1alpha1.ReasonDefaultsPending, Message: message, Pending: true}
+	}
+}
+
+// undecided is a connector whose place is not known.
+func undecided(in *status.Input) {
+	pending("waiting for Azure to tell the default of spec.containerGroups.resourceGroup")(in)
+	in.Resolved.Undecided, in.Resolved.Target.ResourceGroup, in.Resolved.Location = true, "", ""
+	in.Resolved.Nodes, in.Nodes = nil, nil
+	checked(func(c *discover.Checks) { c.GroupsKnown = false })(in)
+}
+
+// knew puts into the connector the status that another input has had, for a generation.
+func knew(generation int64, before status.Input) func(*status.Input) {
+	return func(in *status.Input) {
+		in.Connector.Status = status.Compute(before)
+		in.Connector.Status.ObservedGeneration = generation
+		for i := range in.Connector.Status.Conditions {
+			in.Connector.Status.Conditions[i].ObservedGeneration = generation
+			in.Connector.Status.Conditions[i].LastTransitionTime = metav1.Unix(1, 0)
+		}
+		for _, node := range in.Connector.Status.Nodes {
+			for i := range node.Conditions {
+				node.Conditions[i].LastTransitionTime = metav1.Unix(1, 0)
+			}
+		}
+	}
+}
+
+func suspended(in *status.Input) { in.Resolved.Suspended = true }
+
+var rival = &apply.RivalError{Node: linux, Connector: "older"}
+
+const (
+	waitsForGroup = "waiting for Azure to tell the default of spec.containerGroups.resourceGroup"
+	isSuspended   = "True Suspended: spec.suspend is true: nothing is changed until it is false, or the connector is deleted"
+)
+
+// specCases are of what the spec asks for and points to.
+var specCases = map[string]connectorCase{
+	"cluster absent":     {in: settled(missing(v1alpha1.ReasonManagedClusterNotFound, "no cluster"), fresh), want: ready("False ManagedClusterNotFound: no cluster")},
+	"cluster forbidden":  {in: settled(missing(v1alpha1.ReasonManagedClusterForbidden, "no rights"), fresh), want: ready("False ManagedClusterForbidden: no rights")},
+	"no default":         {in: settled(missing(v1alpha1.ReasonDefaultNotFound, "no default"), fresh), want: resolved("False DefaultNotFound: no default")},
+	"image not allowed":  {in: settled(missing(v1alpha1.ReasonImageNotAllowed, "not allowed")), want: resolved("False ImageNotAllowed: not allowed")},
+	"secrets in a fault": {in: settled(missing(v1alpha1.ReasonDefaultNotFound, secret+" and "+workspaceKey)), want: ready("False DefaultNotFound: REDACTED and REDACTED")},
+	"an older connector": {
+		in: settled(fresh, blocked(rival)),
+		want: map[string]string{
+			"Ready":          "False ConflictingConnector: " + rival.Error(),
+			"Resolved":       "False ConflictingConnector: " + rival.Error(),
+			"LinuxNodeReady": "False NotStarted: node " + linux + " was not started: see condition Resolved",
+			"Stalled":        "True UserActionNeeded: " + rival.Error(),
+		},
+	},
+	"an older connector, wrapped": {
+		in:   settled(fresh, blocked(fmt.Errorf("apply: %w", rival))),
+		want: map[string]string{"Resolved": "False ConflictingConnector: " + rival.Error()},
+	},
+	"refused with the key of the workspace": {
+		in: settled(fresh, blocked(errors.New("denied: "+workspaceKey))),
+		want: map[string]string{
+			"Resolved": "False InvalidSpec: the API server refuses what node " + linux + " needs: denied: REDACTED",
+		},
+	},
+	"a remark": {
+		in: settled(func(in *status.Input) { in.Resolved.Remark = "managed cluster cluster is Stopped" }),
+		want: map[string]string{
+			"Ready":    "True Ready: both virtual nodes are ready",
+			"Resolved": "True Resolved: the spec and what it points to are understood; managed cluster cluster is Stopped",
+		},
+	},
+	"defaults pending before the first start": {
+		in: settled(fresh, pending("waiting for Azure")),
+		want: map[string]string{
+			"Ready":          "Unknown DefaultsPending: waiting for Azure",
+			"Resolved":       "Unknown DefaultsPending: waiting for Azure",
+			"LinuxNodeReady": "Unknown NotStarted: node " + linux + " was not started: see condition Resolved",
+			"Reconciling":    "True Progressing: waiting for Azure",
+			"Stalled":        "",
+		},
+	},
+	"defaults pending, of a silent Azure": {
+		in: settled(fresh, pending("not known"), problem(v1alpha1.ReasonAzureUnavailable, false, "Azure did not answer")),
+		want: map[string]string{
+			"Ready":    "Unknown AzureUnavailable: Azure did not answer",
+			"Resolved": "Unknown DefaultsPending: not known",
+		},
+	},
+	"defaults pending, of a connector that runs": {
+		in: settled(pending("not known"), knew(7, settled())),
+		want: map[string]string{
+			"Ready":          "True Ready: both virtual nodes are ready",
+			"Resolved":       "True Resolved: the spec and what it points to are understood",
+			"LinuxNodeReady": "True NodeReady: node " + linux + " is ready",
+		},
+	},
+	"defaults pending, of another spec": {
+		in:   settled(pending("not known"), knew(6, settled())),
+		want: map[string]string{"Ready": "Unknown DefaultsPending: not known", "LinuxNodeReady": "True NodeReady: node " + linux + " is ready"},
+	},
+	"defaults pending, of a node that is gone": {
+		in:   settled(pending("not known"), knew(7, settled()), fresh),
+		want: resolved("Unknown DefaultsPending: not known"),
+	},
+	"no place yet": {
+		in: settled(undecided),
+		want: map[string]string{
+			"Ready":            "Unknown DefaultsPending: " + waitsForGroup,
+			"Resolved":         "Unknown DefaultsPending: " + waitsForGroup,
+			"AzureAccessible":  "Unknown NotChecked: it is not known yet what to ask Azure for: see condition Resolved",
+			"LinuxNodeReady":   "Unknown NotStarted: the node is not named before its place is known: see condition Resolved",
+			"WindowsNodeReady": "Unknown NotStarted: the node is not named before its place is known: see condition Resolved",
+			"Reconciling":      "True Progressing: " + waitsForGroup,
+		},
+	},
+	"no place yet, of nodes that run": {
+		in: settled(undecided, knew(6, settled())),
+		want: map[string]string{
+			"Ready":            "Unknown DefaultsPending: " + waitsForGroup,
+			"LinuxNodeReady":   "True NodeReady: node " + linux + " is ready",
+			"WindowsNodeReady": "True NodeReady: node " + windows + " is ready",
+		},
+	},
+	"suspended, nodes running": {
+		in: settled(suspended),
+		want: map[string]string{
+			"Ready": "True Ready: both virtual nodes are ready", "Suspended": isSuspended, "Reconciling": "", "Stalled": "",
+		},
+	},
+	"suspended before the first start": {
+		in: settled(fresh, suspended),
+		want: map[string]string{
+			"Ready":          "Unknown NotStarted: node " + linux + " starts once spec.suspend is false",
+			"Resolved":       "True Resolved: the spec and what it points to are understood",
+			"LinuxNodeReady": "Unknown NotStarted: node " + linux + " starts once spec.suspend is false",
+			"Suspended":      isSuspended, "Reconciling": "", "Stalled": "",
+		},
+	},
+	"suspended, with a fault": {
+		in: settled(suspended, problem(v1alpha1.ReasonSecretExpired, true, "expired")),
+		want: map[string]string{
+			"Ready": "False SecretExpired: expired", "Suspended": isSuspended, "Reconciling": "", "Stalled": "",
+		},
+	},
+	"suspended and deleted": {
+		in: settled(suspended, deleted, retiring(retire.Progress{Node: linux, Reason: v1alpha1.ReasonDraining, Message: "3 pods left on the node"})),
+		want: map[string]string{
+			"Ready": "False Deleting: the nodes are being removed", "Reconciling": "True Progressing: removing node " + linux + ": 3 pods left on the node",
+		},
+	},
+	"not suspended": {in: settled(), want: map[string]string{"Suspended": ""}},
+}
+
+func TestNodesWhosePlaceIsNotKnown(t *testing.T) {
+	g := NewWithT(t)
+	fresh := status.Compute(settled(undecided))
+	g.Expect(fresh.Nodes).To(BeEmpty(), "a node without a name can't be listed by it")
+	g.Expect(*fresh.DesiredNodes).To(BeEquivalentTo(2))
+	g.Expect(*fresh.ReadyNodes).To(BeEquivalentTo(0))
+	g.Expect(fresh.ResourceGroup).To(BeEmpty())
+
+	before := status.Compute(settled())
+	known := status.Compute(settled(undecided, knew(6, settled())))
+	g.Expect(known.Nodes).To(Equal(before.Nodes), "what was known of them stays")
+	g.Expect(*known.ReadyNodes).To(BeEquivalentTo(2))
+
+	former := settled(undecided, knew(6, settled(deleted, retiring(
+		retire.Progress{Node: linux, OSType: v1alpha1.OSTypeLinux, Reason: v1alpha1.ReasonDraining, Message: "draining"},
+	))))
+	g.Expect(status.Compute(former).Nodes).To(BeEmpty(), "a node that is being removed is not one that is wanted")
+	g.Expect(meta.FindStatusCondition(status.Compute(former).Conditions, "LinuxNodeReady")).To(HaveField("Status", metav1.ConditionUnknown))
+}

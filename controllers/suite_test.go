@@ -147,8 +147,8 @@ func startOperator(scheme *runtime.Scheme) {
 			Image:               v1alpha1.Image{Repository: "example.com/virtual-kubelet", Tag: "1.6.4"},
 			AllowedRepositories: []string{"example.com/virtual-kubelet", "mirror.example/*"},
 		},
-		Connect:  azure.NewConnector(cloud.Transport(), "test"),
-		Workers:  4,
+		Connect: azure.NewConnector(cloud.Transport(), "test"),
+		Workers: 4,
 	})).To(Succeed())
 	stopped := make(chan error, 1)
 	go func() { stopped <- mgr.Start(ctx) }()

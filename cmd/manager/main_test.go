@@ -48,7 +48,7 @@ func TestParseImageRefuses(t *testing.T) {
 		"a scheme":                     "https://mirror.example/vk:1.6.4",
 		"a space":                      "mirror.example/vk: 1.6.4",
 		"a tag beside half a digest":   "mirror.example/vk:1.6.4@sha256:0123",
-		"a tag that is none, pinned":   "mirror.example/vk:-@" + digest,
+		"a tag that is none, pinned":   "mirror.example/vk:1 6@" + digest,
 		"an empty tag beside a digest": "mirror.example/vk:@" + digest,
 	} {
 		t.Run(name, func(t *testing.T) {

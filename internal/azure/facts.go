@@ -16,6 +16,8 @@ import (
 type question struct {
 	key        string
 	credential Credential
+	// who is the key of the credential.
+	who string
 	// subscriptionID is whose limits the question counts towards; empty for those of Microsoft Entra.
 	subscriptionID string
 	ask            func(context.Context, *Session) (any, error)
@@ -26,9 +28,10 @@ type question struct {
 	unsettled func(answer any) bool
 }
 
-func (c Credential) question(kind string, subscriptionID string, rest ...string) question {
-	key := append([]string{c.key(), kind, subscriptionID}, rest...)
-	return question{key: strings.ToLower(strings.Join(key, "/")), credential: c, subscriptionID: subscriptionID}
+func (c Credential) question(kind, subscriptionID string, rest ...string) question {
+	who := c.key()
+	key := append([]string{who, kind, subscriptionID}, rest...)
+	return question{key: strings.ToLower(strings.Join(key, "/")), credential: c, who: who, subscriptionID: subscriptionID}
 }
 
 func (c Credential) token() question { return c.question("token", "") }

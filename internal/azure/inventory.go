@@ -177,25 +177,25 @@ func (i *Inventory) Sweep(connector string) {
 			e.timer.Stop()
 		}
 		delete(i.entries, key)
-		i.dropSession(e.credential)
+		i.dropSession(e.who)
 	}
 }
 
 // dropSession forgets the session of a credential that nothing is asked with any more; i.mu is held.
-func (i *Inventory) dropSession(c Credential) {
+func (i *Inventory) dropSession(who string) {
 	for _, e := range i.entries {
-		if e.credential.key() == c.key() {
+		if e.who == who {
 			return
 		}
 	}
-	delete(i.sessions, c.key())
-	maps.DeleteFunc(i.holds, func(limits string, _ time.Time) bool { return strings.HasPrefix(limits, c.key()) })
+	delete(i.sessions, who)
+	maps.DeleteFunc(i.holds, func(limits string, _ time.Time) bool { return strings.HasPrefix(limits, who) })
 }
 
 // dropIfUnwatched forgets what a request has brought back for which a Sweep came in between; i.mu is held.
 func (i *Inventory) dropIfUnwatched(e *entry) {
 	if len(e.watchers) == 0 {
-		i.dropSession(e.credential)
+		i.dropSession(e.who)
 	}
 }
 
@@ -229,14 +229,13 @@ func look[T any](i *Inventory, connector string, q question) Answer[T] {
 }
 
 func listing(target Target) question {
-	return question{
-		key: target.key(), credential: target.Credential, subscriptionID: target.SubscriptionID,
-		ask: func(ctx context.Context, s *Session) (any, error) {
-			return s.ContainerGroups(ctx, target.SubscriptionID, target.ResourceGroup)
-		},
-		explain: func(err error) *Problem { return Explain(target, err) },
-		quiet:   true,
+	q := target.question("containerGroups", target.SubscriptionID, target.ResourceGroup)
+	q.ask = func(ctx context.Context, s *Session) (any, error) {
+		return s.ContainerGroups(ctx, target.SubscriptionID, target.ResourceGroup)
 	}
+	q.explain = func(err error) *Problem { return Explain(target, err) }
+	q.quiet = true
+	return q
 }
 
 func (e *entry) listing() Listing {
@@ -382,7 +381,7 @@ func (i *Inventory) schedule(e *entry, at time.Time) {
 }
 
 // limits names whose limits a question counts towards.
-func (q question) limits() string { return q.credential.key() + "/" + q.subscriptionID }
+func (q question) limits() string { return q.who + "/" + q.subscriptionID }
 
 // postpone puts off the next request, whenever it was to be, as long as the failures ask for; i.mu is
 // held.
@@ -518,7 +517,7 @@ func (e *entry) differs(before Answer[any]) bool {
 // same cause. i.mu is held.
 func (i *Inventory) retryOthers(mended *entry) {
 	for _, e := range i.entries {
-		if e != mended && e.answer.Problem != nil && e.credential.key() == mended.credential.key() {
+		if e != mended && e.answer.Problem != nil && e.who == mended.who {
 			i.schedule(e, i.clock.Now())
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v8"
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
 
 	simulated "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 )
@@ -151,7 +150,7 @@ func TestNewSubnet(t *testing.T) {
 		"nothing":       {nil, Subnet{}},
 		"nothing in it": {&armnetwork.SubnetPropertiesFormat{}, Subnet{}},
 		"a list of ranges": {&armnetwork.SubnetPropertiesFormat{
-			AddressPrefixes: []*string{ptr.To("10.0.0.0/24"), ptr.To("fd00::/64")},
+			AddressPrefixes: []*string{new("10.0.0.0/24"), new("fd00::/64")},
 		}, Subnet{AddressPrefix: "10.0.0.0/24"}},
 		"holes": {&armnetwork.SubnetPropertiesFormat{
 			Delegations:             []*armnetwork.Delegation{nil, {}},
@@ -159,10 +158,10 @@ func TestNewSubnet(t *testing.T) {
 			RouteTable:              &armnetwork.RouteTable{},
 		}, Subnet{}},
 		"container groups": {&armnetwork.SubnetPropertiesFormat{
-			ServiceAssociationLinks: []*armnetwork.ServiceAssociationLink{link(ptr.To("microsoft.containerinstance/containergroups"))},
+			ServiceAssociationLinks: []*armnetwork.ServiceAssociationLink{link(new("microsoft.containerinstance/containergroups"))},
 		}, Subnet{}},
 		"another service": {&armnetwork.SubnetPropertiesFormat{
-			ServiceAssociationLinks: []*armnetwork.ServiceAssociationLink{link(ptr.To("Microsoft.Web/serverFarms"))},
+			ServiceAssociationLinks: []*armnetwork.ServiceAssociationLink{link(new("Microsoft.Web/serverFarms"))},
 		}, Subnet{UsedBy: []string{"Microsoft.Web/serverFarms"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -87,14 +87,12 @@ func (s subject) explain(err error) *Problem {
 	if err == nil {
 		return nil
 	}
-	var elsewhere *wrongCloudError
-	if errors.As(err, &elsewhere) {
+	if elsewhere, ok := errors.AsType[*wrongCloudError](err); ok {
 		return &Problem{Reason: v1alpha1.ReasonCloudMismatch, Proven: true, Message: fmt.Sprintf(
 			"tenant %s belongs to %s, and the connector to %s: set spec.cloud to %s, or give credentials of %s",
 			elsewhere.tenantID, elsewhere.home, s.credential.Cloud, elsewhere.home, s.credential.Cloud)}
 	}
-	var refused *refusal
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[*refusal](err); ok {
 		problem := s.explainRefusal(refused)
 		if errors.As(err, new(refusedBefore)) {
 			// How long to wait was said to whoever asked, and then.

@@ -35,8 +35,6 @@ type ManagedCluster struct {
 	Network VirtualNetworkRef
 	// PodCIDR, DNSServiceIP and APIServerURI are empty where the cluster does not tell.
 	PodCIDR, DNSServiceIP, APIServerURI string
-	// KubeletIdentity is the client id of the identity that the machines carry.
-	KubeletIdentity string
 	// PowerState is Running or Stopped; ProvisioningState is Succeeded in a cluster that is at rest.
 	PowerState, ProvisioningState string
 }
@@ -82,9 +80,6 @@ func (s *Session) ManagedCluster(ctx context.Context, ref v1alpha1.ManagedCluste
 			cluster.APIServerURI = "https://" + host + ":443"
 			break
 		}
-	}
-	if kubelet := p.IdentityProfile["kubeletidentity"]; kubelet != nil {
-		cluster.KubeletIdentity = ptr.Deref(kubelet.ClientID, "")
 	}
 	cluster.Network = defaultPoolNetwork(p.AgentPoolProfiles)
 	return cluster, nil

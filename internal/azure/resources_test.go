@@ -24,7 +24,6 @@ func defaultCluster() ManagedCluster {
 		PodCIDR:           "10.244.0.0/16",
 		DNSServiceIP:      "10.96.0.10",
 		APIServerURI:      "https://cluster-dns-1a2b3c4d.hcp.eastus.azmk8s.io:443",
-		KubeletIdentity:   simulated.DefaultManagedIdentityID,
 		PowerState:        "Running",
 		ProvisioningState: "Succeeded",
 	}
@@ -62,10 +61,6 @@ func TestSessionReadsAManagedCluster(t *testing.T) {
 		"without a pod network": {
 			azure: func(c *simulated.ManagedCluster) { c.PodCIDR, c.DNSServiceIP = "", "" },
 			want:  func(c *ManagedCluster) { c.PodCIDR, c.DNSServiceIP = "", "" },
-		},
-		"without an identity of its machines": {
-			azure: func(c *simulated.ManagedCluster) { c.IdentityClientID = "" },
-			want:  func(c *ManagedCluster) { c.KubeletIdentity = "" },
 		},
 		"stopped": {
 			azure: func(c *simulated.ManagedCluster) { c.PowerState, c.ProvisioningState = "Stopped", "Stopping" },

@@ -94,7 +94,7 @@ func (s *Session) deniedBy(ctx context.Context, subscriptionID, resourceGroup st
 		return "", fmt.Errorf("subscription %s: %w", subscriptionID, err)
 	}
 	pager := client.NewListForResourceGroupPager(resourceGroup, &armauthorization.DenyAssignmentsClientListForResourceGroupOptions{
-		Filter: ptr.To("atScope()"),
+		Filter: new("atScope()"),
 	})
 	for pager.More() {
 		page, err := pager.NextPage(ctx)

@@ -12,7 +12,6 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
 
 	simulated "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 )
@@ -154,7 +153,7 @@ func TestCovers(t *testing.T) {
 	} {
 		var patterns []*string
 		for pattern := range strings.SplitSeq(test.patterns, ",") {
-			patterns = append(patterns, ptr.To(pattern), nil)
+			patterns = append(patterns, new(pattern), nil)
 		}
 		NewWithT(t).Expect(covers(patterns, test.action)).To(Equal(test.want), "%s of %s", test.action, test.patterns)
 	}

@@ -64,7 +64,7 @@ func (p patient) Do(r *http.Request) (*http.Response, error) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		response, err := p.Transporter.Do(r.WithContext(context.WithoutCancel(r.Context())))
+		response, err := p.Transporter.Do(r.WithContext(context.WithoutCancel(r.Context()))) //nolint:bodyclose // whoever asked closes it
 		done <- result{response, err}
 	}()
 	select {

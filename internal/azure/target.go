@@ -70,9 +70,7 @@ func (t Target) String() string {
 func (t Target) Format(state fmt.State, _ rune) { fmt.Fprint(state, t.String()) }
 
 // key tells targets apart without keeping the secret readable.
-func (t Target) key() string {
-	return strings.Join([]string{t.Credential.key(), "containerGroups", strings.ToLower(t.SubscriptionID), strings.ToLower(t.ResourceGroup)}, "/")
-}
+func (t Target) key() string { return listing(t).key }
 
 func configuration(name v1alpha1.CloudName) cloud.Configuration {
 	switch name {

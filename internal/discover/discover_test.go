@@ -248,7 +248,7 @@ func TestCredentialOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got := CredentialOf(&test.spec, test.secret)
-			g.Expect(got == test.want).To(BeTrue(), "%#v", got)
+			g.Expect(got).To(Equal(test.want), "%#v", got)
 			g.Expect(got.Usable()).To(Equal(test.usable))
 		})
 	}
@@ -318,12 +318,12 @@ func TestAddresses(t *testing.T) {
 	slice := func(port discoveryv1.EndpointPort, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 		return &discoveryv1.EndpointSlice{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"}, Endpoints: endpoints,
-			Ports: []discoveryv1.EndpointPort{{Name: ptr.To("other"), Port: ptr.To[int32](1)}, port},
+			Ports: []discoveryv1.EndpointPort{{Name: new("other"), Port: ptr.To[int32](1)}, port},
 		}
 	}
-	https := discoveryv1.EndpointPort{Name: ptr.To("https"), Port: ptr.To[int32](6443)}
-	unready := discoveryv1.Endpoint{Addresses: []string{"192.0.2.9"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(false)}}
-	ready := discoveryv1.Endpoint{Addresses: []string{"192.0.2.1"}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}}
+	https := discoveryv1.EndpointPort{Name: new("https"), Port: ptr.To[int32](6443)}
+	unready := discoveryv1.Endpoint{Addresses: []string{"192.0.2.9"}, Conditions: discoveryv1.EndpointConditions{Ready: new(false)}}
+	ready := discoveryv1.Endpoint{Addresses: []string{"192.0.2.1"}, Conditions: discoveryv1.EndpointConditions{Ready: new(true)}}
 	unsaid := discoveryv1.Endpoint{Addresses: []string{"192.0.2.2"}}
 	for name, test := range map[string]struct {
 		objects  []client.Object
@@ -338,7 +338,7 @@ func TestAddresses(t *testing.T) {
 		},
 		"one that does not say": {objects: []client.Object{slice(https, unsaid)}, uri: "https://192.0.2.2:6443"},
 		"a port without a name": {objects: []client.Object{slice(discoveryv1.EndpointPort{Port: ptr.To[int32](6443)}, ready)}},
-		"a port without number": {objects: []client.Object{slice(discoveryv1.EndpointPort{Name: ptr.To("https")}, ready)}},
+		"a port without number": {objects: []client.Object{slice(discoveryv1.EndpointPort{Name: new("https")}, ready)}},
 		"an address of IPv6": {
 			objects: []client.Object{slice(https, discoveryv1.Endpoint{Addresses: []string{"2001:db8::1"}})}, uri: "https://[2001:db8::1]:6443",
 		},
@@ -503,7 +503,7 @@ func TestTheProviderIsRegistered(t *testing.T) {
 			w.g.Expect(w.azure.SetProvider(simulated.DefaultSubscriptionID, azure.ProviderNamespace, false)).To(Succeed())
 			place := Place{Target: target(), Provider: registration}
 			w.g.Eventually(func() bool { w.clock.Step(0); return w.Checks("aci", place).Provider.Have }).Should(BeTrue())
-			w.g.Expect(w.Checks("aci", place).Provider.Value.State == azure.ProviderRegistering).To(Equal(want))
+			w.g.Expect(w.Checks("aci", place).Provider.Value.State).To(Equal(azure.ProviderRegistering))
 		})
 	}
 }

@@ -324,7 +324,7 @@ func TestTaints(t *testing.T) {
 			want := desired(func(n *resolve.Node) { n.Taint = test.want })
 			after := r.mend(t.Context(), g, want)
 			g.Expect(equality.Semantic.DeepEqual(after.Spec.Taints, test.comes)).To(BeTrue(), "%v", after.Spec.Taints)
-			g.Expect(len(r.patched)).To(Equal(map[bool]int{false: 1}[equality.Semantic.DeepEqual(test.has, test.comes)]))
+			g.Expect(r.patched).To(HaveLen(map[bool]int{false: 1}[equality.Semantic.DeepEqual(test.has, test.comes)]))
 			r.mend(t.Context(), g, want)
 			g.Expect(r.patched).To(BeEmpty(), "nothing is written in the second pass")
 			r.expectApplied(g)

@@ -428,7 +428,7 @@ func TestAzureConfig(t *testing.T) {
 			var stored render.AzureConfig
 			g.Expect(json.Unmarshal(data, &stored)).To(Succeed())
 			g.Expect(stored).To(Equal(config))
-			g.Expect(stored.Target() == r.Target).To(BeTrue())
+			g.Expect(stored.Target()).To(Equal(r.Target))
 		})
 	}
 }
@@ -443,7 +443,7 @@ func TestAzureConfigWithAnotherIdentity(t *testing.T) {
 
 	second := first.With(identity)
 	g.Expect(second).To(And(HaveField("ClientID", "msi"), HaveField("ClientSecret", ""), HaveField("UserAssignedIdentityID", "identity")))
-	g.Expect(second.Target().Credential == identity).To(BeTrue(), "it is read back as it was given")
+	g.Expect(second.Target().Credential).To(Equal(identity), "it is read back as it was given")
 	g.Expect(second).To(And(HaveField("ResourceGroup", "group"), HaveField("Location", "eastus"), HaveField("VNetName", "none")))
 	g.Expect(second.With(principal)).To(Equal(first), "the way back")
 }

@@ -38,7 +38,7 @@ func TestTaints(t *testing.T) {
 }
 
 func TestCapacity(t *testing.T) {
-	quantity := func(text string) *resource.Quantity { return ptr.To(resource.MustParse(text)) }
+	quantity := func(text string) *resource.Quantity { return new(resource.MustParse(text)) }
 	for name, test := range map[string]struct {
 		given v1alpha1.NodeCapacity
 		want  resolve.Capacity

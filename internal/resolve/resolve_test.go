@@ -12,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
@@ -182,7 +181,7 @@ func TestResources(t *testing.T) {
 				var out v1alpha1.ResourceAmounts
 				for name, field := range map[corev1.ResourceName]**resource.Quantity{"cpu": &out.CPU, "memory": &out.Memory} {
 					if value, ok := given[name]; ok {
-						*field = ptr.To(resource.MustParse(value))
+						*field = new(resource.MustParse(value))
 					}
 				}
 				return out
@@ -292,10 +291,10 @@ func TestResolveChangesNoArgument(t *testing.T) {
 	g := NewWithT(t)
 	given := connector(func(c *v1alpha1.VirtualKubeletConnector) {
 		c.Spec.OSTypes = []v1alpha1.OSType{"Windows", "Linux"}
-		c.Spec.VirtualKubelet.Resources.Limits.CPU = ptr.To(resource.MustParse("0.05"))
-		c.Spec.VirtualKubelet.Resources.Requests.Memory = ptr.To(resource.MustParse("1024Mi"))
+		c.Spec.VirtualKubelet.Resources.Limits.CPU = new(resource.MustParse("0.05"))
+		c.Spec.VirtualKubelet.Resources.Requests.Memory = new(resource.MustParse("1024Mi"))
 		c.Spec.VirtualKubelet.Image.PullSecrets = []v1alpha1.LocalSecretReference{{Name: "a"}}
-		c.Spec.Node.Capacity.Memory = ptr.To(resource.MustParse("1024Gi"))
+		c.Spec.Node.Capacity.Memory = new(resource.MustParse("1024Gi"))
 	})
 	before := given.DeepCopy()
 	first := resolve.Resolve(given, facts, defaults)

@@ -322,7 +322,7 @@ func TestCredentialsOfTheSpecWhereThoseOfTheNodeAreRefused(t *testing.T) {
 			spec.Target.Credential = test.spec
 			config := render.AzureConfigOf(simulatedTarget(), "eastus", nil)
 			look := func() azure.Target { w.clock.Step(0); return w.target(config, spec) }
-			w.g.Expect(look().Credential == simulatedTarget().Credential).To(BeTrue(), "as long as they are not refused")
+			w.g.Expect(look().Credential).To(Equal(simulatedTarget().Credential), "as long as they are not refused")
 			if test.want == (azure.Credential{}) {
 				test.want = simulatedTarget().Credential
 			}
@@ -330,7 +330,7 @@ func TestCredentialsOfTheSpecWhereThoseOfTheNodeAreRefused(t *testing.T) {
 				listing, _ := w.Inventory.List("aci", simulatedTarget(), time.Time{})
 				return look().Credential == test.want && listing.Problem != nil
 			}).Should(BeTrue())
-			w.g.Expect(config.With(look().Credential).Target() == look()).To(BeTrue(), "what is handed to the virtual kubelet is handed once")
+			w.g.Expect(config.With(look().Credential).Target()).To(Equal(look()), "what is handed to the virtual kubelet is handed once")
 		})
 	}
 }

@@ -151,9 +151,9 @@ func TestTargetOfAManagedIdentity(t *testing.T) {
 		Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeServicePrincipal, TenantID: "tenant", ClientID: "identity", ClientSecret: "s",
 	}
 	got := target(config, live)
-	g.Expect(got.Credential == azure.Credential{
+	g.Expect(got.Credential).To(Equal(azure.Credential{
 		Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeManagedIdentity, TenantID: "tenant", ClientID: "identity",
-	}).To(BeTrue(), "it is no service principal's secret")
+	}), "it is no service principal's secret")
 	g.Expect(got.Usable()).To(BeTrue())
 }
 

@@ -40,15 +40,13 @@ func TestApplyAgain(t *testing.T) {
 			t.Run(name+", "+how, func(t *testing.T) {
 				g := NewWithT(t)
 				removeAfter(t, name)
-				apply := func(file string) string {
-					return kubectl(t, append([]string{"apply", "-f", file}, flags...)...)
-				}
-				apply(file)
+				apply := func() { kubectl(t, append([]string{"apply", "-f", file}, flags...)...) }
+				apply()
 				first := stored(t, name)
 
 				output, err := tryKubectl(t, append([]string{"diff", "-f", file}, flags...)...)
 				g.Expect(err).NotTo(HaveOccurred(), "kubectl diff: %s", output)
-				apply(file)
+				apply()
 				g.Expect(stored(t, name).GetResourceVersion()).To(Equal(first.GetResourceVersion()))
 
 				read := first.DeepCopy()

@@ -352,7 +352,7 @@ func (t try) name() string {
 }
 
 var (
-	listIndex = regexp.MustCompile(`\[[0-9]+\]`)
+	listIndex = regexp.MustCompile(`\[\d+\]`)
 	// tried are the values that were accepted by the path of their field, refused the errors.
 	tried   = map[string][]any{}
 	refused []metav1.StatusCause

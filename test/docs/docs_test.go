@@ -42,7 +42,7 @@ func pages(t *testing.T) []string {
 }
 
 var (
-	codeBlock = regexp.MustCompile("(?ms)^```.*?^```$")
+	codeBlock = regexp.MustCompile("(?s)(?:^|\n)```.*?\n```")
 	heading   = regexp.MustCompile(`(?m)^(#+) (.+)$`)
 	link      = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 	noAnchor  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)

@@ -495,15 +495,15 @@ func TestChecksOfWrongCredentials(t *testing.T) {
 
 // Register has the provider registered, Check does not.
 func TestTheProviderIsRegistered(t *testing.T) {
-	for registration, want := range map[v1alpha1.ProviderRegistration]bool{
-		v1alpha1.ProviderRegistrationCheck: false, v1alpha1.ProviderRegistrationRegister: true,
+	for registration, want := range map[v1alpha1.ProviderRegistration]azure.ProviderState{
+		v1alpha1.ProviderRegistrationCheck: "NotRegistered", v1alpha1.ProviderRegistrationRegister: azure.ProviderRegistering,
 	} {
 		t.Run(string(registration), func(t *testing.T) {
 			w := newWorld(t)
 			w.g.Expect(w.azure.SetProvider(simulated.DefaultSubscriptionID, azure.ProviderNamespace, false)).To(Succeed())
 			place := Place{Target: target(), Provider: registration}
 			w.g.Eventually(func() bool { w.clock.Step(0); return w.Checks("aci", place).Provider.Have }).Should(BeTrue())
-			w.g.Expect(w.Checks("aci", place).Provider.Value.State).To(Equal(azure.ProviderRegistering))
+			w.g.Expect(w.Checks("aci", place).Provider.Value.State).To(Equal(want))
 		})
 	}
 }

@@ -191,7 +191,7 @@ func TestTheSameProblemIsNoNews(t *testing.T) {
 	s.takeTold()
 }
 
-func TestOneCredentialsSilenceHoldsUpNoOthers(t *testing.T) {
+func TestOneSubscriptionsSilenceHoldsUpNoOthers(t *testing.T) {
 	s := newStock(t)
 	s.start(t)
 	s.fault(t, simulated.Fault{Operation: "*", Scope: subscriptionScope, Delay: time.Hour})
@@ -208,7 +208,11 @@ func TestOneCredentialsSilenceHoldsUpNoOthers(t *testing.T) {
 		}).Should(BeTrue())
 		s.rig.clock.Step(refreshInterval * 11 / 10)
 	}
-	s.g.Expect(s.Requests()["ResourceGroups.Get"]).To(BeNumerically("<=", inFlight+4))
+	s.g.Eventually(func() *Problem {
+		s.rig.clock.Step(0)
+		return s.ResourceGroup(bob, target(func(t *Target) { t.SubscriptionID = otherTenant })).Problem
+	}).Should(HaveField("Reason", v1alpha1.ReasonSubscriptionNotFound), "with the same credential, of another subscription")
+	s.g.Expect(s.Requests()["ResourceGroups.Get"]).To(BeNumerically("<=", inFlight+5))
 	s.g.Eventually(func(g Gomega) {
 		for i := range 2 * inFlight {
 			problem := s.ResourceGroup(alice, target(func(t *Target) { t.ResourceGroup = fmt.Sprintf("group-%d", i) })).Problem

@@ -89,8 +89,8 @@ type Inventory struct {
 // session is what the questions with one credential share.
 type session struct {
 	*Session
-	// slots limit the requests under way, so that one credential's slow Azure holds up no other's.
-	slots chan struct{}
+	// slots limit the requests under way, by subscription, so that one's slow Azure holds up no other's.
+	slots map[string]chan struct{}
 }
 
 type entry struct {
@@ -325,34 +325,40 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, targ
 
 // withSession has one of the requests of a credential made, once there is room for it.
 func (i *Inventory) withSession(ctx context.Context, e *entry, do func(context.Context, *Session) error) error {
-	session, err := i.session(e.credential)
+	session, slots, err := i.session(e.question)
 	if err != nil {
 		return err
 	}
 	select {
-	case session.slots <- struct{}{}:
-		defer func() { <-session.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return do(ctx, session.Session)
+	return do(ctx, session)
 }
 
-func (i *Inventory) session(c Credential) (*session, error) {
+// session returns what a question is asked with, and the slots that it takes one of.
+func (i *Inventory) session(q question) (*Session, chan struct{}, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	found, ok := i.sessions[c.key()]
+	found, ok := i.sessions[q.who]
 	if !ok {
-		connected, err := i.connect(c)
+		connected, err := i.connect(q.credential)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		found = &session{Session: connected, slots: make(chan struct{}, inFlight)}
-		i.sessions[c.key()] = found
+		found = &session{Session: connected, slots: map[string]chan struct{}{}}
+		i.sessions[q.who] = found
 	}
-	_, attended := i.entries[c.token().key]
+	slots, ok := found.slots[q.subscriptionID]
+	if !ok {
+		slots = make(chan struct{}, inFlight)
+		found.slots[q.subscriptionID] = slots
+	}
+	_, attended := i.entries[q.credential.token().key]
 	found.tokens.unattended.Store(!attended)
-	return found, nil
+	return found.Session, slots, nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,8 +39,12 @@ func (d *Discoverer) addresses(ctx context.Context, connector *v1alpha1.VirtualK
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("get Service %s/%s: %w", DNSNamespace, DNSService, err)
 	}
-	if dns.Spec.ClusterIP != corev1.ClusterIPNone {
-		facts.DNSServiceIP = dns.Spec.ClusterIP
+	for _, address := range dns.Spec.ClusterIPs {
+		// Container groups have IPv4 addresses only.
+		if parsed, err := netip.ParseAddr(address); err == nil && parsed.Is4() {
+			facts.DNSServiceIP = address
+			break
+		}
 	}
 	var endpoints discoveryv1.EndpointSlice
 	err = d.Cache.Get(ctx, client.ObjectKey{Namespace: APIServerNamespace, Name: APIServerEndpoints}, &endpoints)
@@ -51,6 +56,9 @@ func (d *Discoverer) addresses(ctx context.Context, connector *v1alpha1.VirtualK
 }
 
 func apiServerURI(endpoints *discoveryv1.EndpointSlice) string {
+	if endpoints.AddressType != discoveryv1.AddressTypeIPv4 {
+		return ""
+	}
 	for _, port := range endpoints.Ports {
 		if ptr.Deref(port.Name, "") != apiServerEndpointPort || port.Port == nil {
 			continue

@@ -313,13 +313,17 @@ func networked(c *v1alpha1.VirtualKubeletConnector) { c.Spec.Network = &v1alpha1
 
 func TestAddresses(t *testing.T) {
 	dns := func(clusterIP string) *corev1.Service {
-		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-dns"}, Spec: corev1.ServiceSpec{ClusterIP: clusterIP}}
+		return &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-dns"}, Spec: corev1.ServiceSpec{ClusterIP: clusterIP, ClusterIPs: []string{clusterIP}}}
 	}
 	slice := func(port discoveryv1.EndpointPort, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
 		return &discoveryv1.EndpointSlice{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"}, Endpoints: endpoints,
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"}, AddressType: discoveryv1.AddressTypeIPv4, Endpoints: endpoints,
 			Ports: []discoveryv1.EndpointPort{{Name: new("other"), Port: ptr.To[int32](1)}, port},
 		}
+	}
+	ipv6 := func(slice *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+		slice.AddressType = discoveryv1.AddressTypeIPv6
+		return slice
 	}
 	https := discoveryv1.EndpointPort{Name: new("https"), Port: ptr.To[int32](6443)}
 	unready := discoveryv1.Endpoint{Addresses: []string{"192.0.2.9"}, Conditions: discoveryv1.EndpointConditions{Ready: new(false)}}
@@ -339,11 +343,9 @@ func TestAddresses(t *testing.T) {
 		"one that does not say": {objects: []client.Object{slice(https, unsaid)}, uri: "https://192.0.2.2:6443"},
 		"a port without a name": {objects: []client.Object{slice(discoveryv1.EndpointPort{Port: ptr.To[int32](6443)}, ready)}},
 		"a port without number": {objects: []client.Object{slice(discoveryv1.EndpointPort{Name: new("https")}, ready)}},
-		"an address of IPv6": {
-			objects: []client.Object{slice(https, discoveryv1.Endpoint{Addresses: []string{"2001:db8::1"}})}, uri: "https://[2001:db8::1]:6443",
-		},
+		"addresses of IPv6": {objects: []client.Object{dns("fd00::a"), ipv6(slice(https, discoveryv1.Endpoint{Addresses: []string{"2001:db8::1"}}))}},
 		"a Service of elsewhere": {objects: []client.Object{
-			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kube-dns"}, Spec: corev1.ServiceSpec{ClusterIP: "10.0.0.10"}},
+			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kube-dns"}, Spec: corev1.ServiceSpec{ClusterIP: "10.0.0.10", ClusterIPs: []string{"10.0.0.10"}}},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

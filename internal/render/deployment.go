@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -230,6 +231,8 @@ func proxy(given []corev1.EnvVar) []*applycorev1.EnvVarApplyConfiguration {
 	var env []*applycorev1.EnvVarApplyConfiguration
 	told := false
 	for _, v := range given {
+		// Kubernetes would take $(…) in it for a reference.
+		v.Value = strings.ReplaceAll(v.Value, "$", "$$")
 		if noProxy[v.Name] {
 			told = true
 			if v.Value != "" {

@@ -64,7 +64,7 @@ var cases = map[string]func(*input){
 	"capacity":   capacity,
 	"monitoring": monitoring,
 	"proxy": func(in *input) {
-		in.defaults.Proxy = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy.example:3128"}}
+		in.defaults.Proxy = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://user:$(x)@proxy.example:3128"}}
 	},
 	"proxy-with-exceptions": proxied,
 	"scheduling":            scheduling,

@@ -98,7 +98,9 @@ func Resolve(connector *v1alpha1.VirtualKubeletConnector, facts discover.Facts, 
 		resolved.NetworkOSTypes = networkOSTypes(spec.Network)
 	}
 	cluster := facts.ManagedCluster.Value
-	resolved.LockedDown = cluster.LockedDown && strings.EqualFold(cluster.NodeResourceGroup, place.Target.ResourceGroup)
+	resolved.LockedDown = cluster.LockedDown && spec.ManagedCluster != nil &&
+		strings.EqualFold(string(spec.ManagedCluster.SubscriptionID), place.Target.SubscriptionID) &&
+		strings.EqualFold(cluster.NodeResourceGroup, place.Target.ResourceGroup)
 	resolved.Remark = remark(spec.ManagedCluster, facts.ManagedCluster)
 	if analytics := spec.Monitoring.LogAnalytics; analytics != nil {
 		resolved.ClusterResourceID = cmp.Or(analytics.ClusterResourceID, resourceID(spec.ManagedCluster))

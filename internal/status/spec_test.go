@@ -190,6 +190,26 @@ func TestNodesWhosePlaceIsNotKnown(t *testing.T) {
 	former := settled(undecided, knew(6, settled(deleted, retiring(
 		retire.Progress{Node: linux, OSType: v1alpha1.OSTypeLinux, Reason: v1alpha1.ReasonDraining, Message: "draining"},
 	))))
-	g.Expect(status.Compute(former).Nodes).To(BeEmpty(), "a node that is being removed is not one that is wanted")
+	g.Expect(*status.Compute(former).ReadyNodes).To(BeZero(), "a node that is being removed is not one that is wanted")
 	g.Expect(meta.FindStatusCondition(status.Compute(former).Conditions, "LinuxNodeReady")).To(HaveField("Status", metav1.ConditionUnknown))
+}
+
+// What is being removed is not told of as removed while nothing is changed.
+func TestARemovalIsHeldWhileNothingIsChanged(t *testing.T) {
+	for name, hold := range map[string]func(*status.Input){
+		"suspended": suspended,
+		"undecided": func(in *status.Input) { in.Resolved.Undecided, in.Nodes = true, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			in := settled()
+			retiring := metav1.Condition{Type: v1alpha1.ConditionRetiring, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonDraining, Message: "1 pod left"}
+			in.Connector.Status.Conditions = append(in.Connector.Status.Conditions, retiring)
+			in.Connector.Status.Nodes = append(in.Connector.Status.Nodes, v1alpha1.NodeStatus{Name: "former", Conditions: []metav1.Condition{retiring}})
+			hold(&in)
+			out := status.Compute(in)
+			g.Expect(meta.FindStatusCondition(out.Conditions, v1alpha1.ConditionRetiring)).To(HaveField("Message", "1 pod left"))
+			g.Expect(out.Nodes).To(ContainElement(HaveField("Name", "former")))
+		})
+	}
 }

@@ -76,11 +76,16 @@ func Compute(in Input) v1alpha1.VirtualKubeletConnectorStatus {
 	if in.Resolved.Undecided {
 		out.Nodes = knownNodes(out.Nodes)
 	}
+	retiring := retiringCondition(in.Retiring)
+	if held := heldRetirement(in); held != nil {
+		retiring = []metav1.Condition{*held}
+		out.Nodes = append(out.Nodes, heldNodes(in, out.Nodes)...)
+	}
 	out.Nodes = append(out.Nodes, retiringNodes(in)...)
 
 	summary := readyCondition(in, conditions)
 	out.Conditions = append([]metav1.Condition{summary}, conditions...)
-	out.Conditions = append(out.Conditions, retiringCondition(in.Retiring)...)
+	out.Conditions = append(out.Conditions, retiring...)
 	if in.Resolved.Suspended {
 		out.Conditions = append(out.Conditions, condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
 			"spec.suspend is true: nothing is changed until it is false, or the connector is deleted"))
@@ -90,6 +95,41 @@ func Compute(in Input) v1alpha1.VirtualKubeletConnectorStatus {
 		out.Conditions[i].ObservedGeneration = in.Connector.Generation
 	}
 	return out
+}
+
+// heldRetirement is what was being removed before nothing was to be changed, or before it was not known any more what
+// is wanted; nil where nothing was, or removals go on.
+func heldRetirement(in Input) *metav1.Condition {
+	if (!in.Resolved.Suspended && !in.Resolved.Undecided) || !in.Connector.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	known := meta.FindStatusCondition(in.Connector.Status.Conditions, v1alpha1.ConditionRetiring)
+	if known == nil {
+		return nil
+	}
+	return new(condition(known.Type, known.Status, known.Reason, "%s", known.Message))
+}
+
+// heldNodes are the nodes of a heldRetirement that are not listed yet.
+func heldNodes(in Input, listed []v1alpha1.NodeStatus) []v1alpha1.NodeStatus {
+	var out []v1alpha1.NodeStatus
+	for _, known := range in.Connector.Status.Nodes {
+		again := slices.ContainsFunc(listed, func(n v1alpha1.NodeStatus) bool { return n.Name == known.Name })
+		if again || meta.FindStatusCondition(known.Conditions, v1alpha1.ConditionRetiring) == nil {
+			continue
+		}
+		out = append(out, untimed(known))
+	}
+	return out
+}
+
+// untimed copies a node's status without transition times.
+func untimed(known v1alpha1.NodeStatus) v1alpha1.NodeStatus {
+	node := *known.DeepCopy()
+	for i := range node.Conditions {
+		node.Conditions[i].LastTransitionTime = metav1.Time{}
+	}
+	return node
 }
 
 // desiredNodes are the nodes asked for, each with its condition Ready first. Those whose place is not known yet are
@@ -106,10 +146,7 @@ func desiredNodes(in Input) []v1alpha1.NodeStatus {
 		node := v1alpha1.NodeStatus{OSType: os}
 		for _, known := range in.Connector.Status.Nodes {
 			if known.OSType == os && meta.FindStatusCondition(known.Conditions, v1alpha1.ConditionReady) != nil {
-				node = *known.DeepCopy()
-				for i := range node.Conditions {
-					node.Conditions[i].LastTransitionTime = metav1.Time{}
-				}
+				node = untimed(known)
 			}
 		}
 		if node.Name == "" {

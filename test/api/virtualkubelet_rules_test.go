@@ -34,7 +34,7 @@ var ourGroups = []string{"kubernetes.io", "k8s.io", "connector.virtual-kubelet.i
 var virtualKubeletRules = on("minimal",
 	text(vk+".image.repository", 1, 255),
 	accept(vk+".image.repository", "nginx", "mcr.microsoft.com/oss/virtual-kubelet/virtual-kubelet", "localhost:5000/a/b_c__d-e.f", "Example.com/a"),
-	refuse(vk+".image.repository", notARepo, "https://example.com/a", "example.com/a:1", "nginx:1", "example.com/a@"+digest, "example.com/A",
+	refuse(vk+".image.repository", notARepo, "https://example.com/a", "example.com/a:1", "nginx:1", "example.com/a@"+digest, "example.com/A", "a..b/c", "a-.b/c",
 		"example.com/", "/a", "a b", "example.com:port/a"),
 	text(vk+".image.tag", 1, 128),
 	accept(vk+".image.tag", "1.6.4-rc_1", "_a"),

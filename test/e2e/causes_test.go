@@ -12,7 +12,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -234,13 +234,13 @@ var _ = Describe("What keeps a connector from working", func() {
 			expectCause(ctx, c)
 			named := time.Since(start)
 
-			kubelets := []client.ListOption{client.InNamespace(namespace), client.MatchingLabels{connectorLabel: connectorName, osLabel: "linux"}}
+			linux := client.MatchingLabels{connectorLabel: connectorName, osLabel: "linux"}
 			if c.reason == v1alpha1.ReasonOSTypeNotAvailable {
 				By("seeing that the node which nothing keeps from working works")
 				Eventually(condition(ctx, connectorName, v1alpha1.ConditionLinuxNodeReady)).WithContext(ctx).
 					Should(be(metav1.ConditionTrue, v1alpha1.ReasonNodeReady))
 			} else {
-				Expect(namesOf(ctx, Default, &corev1.PodList{}, kubelets...)).To(BeEmpty(), "a virtual kubelet was started that can't work")
+				Expect(namesOf(ctx, Default, &appsv1.DeploymentList{}, linux)).To(BeEmpty(), "a virtual kubelet was started that can't work")
 			}
 
 			By("mending it")

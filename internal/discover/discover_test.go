@@ -343,7 +343,7 @@ func TestAddresses(t *testing.T) {
 		"one that does not say": {objects: []client.Object{slice(https, unsaid)}, uri: "https://192.0.2.2:6443"},
 		"a port without a name": {objects: []client.Object{slice(discoveryv1.EndpointPort{Port: ptr.To[int32](6443)}, ready)}},
 		"a port without number": {objects: []client.Object{slice(discoveryv1.EndpointPort{Name: new("https")}, ready)}},
-		"addresses of IPv6": {objects: []client.Object{dns("fd00::a"), ipv6(slice(https, discoveryv1.Endpoint{Addresses: []string{"2001:db8::1"}}))}},
+		"addresses of IPv6":     {objects: []client.Object{dns("fd00::a"), ipv6(slice(https, discoveryv1.Endpoint{Addresses: []string{"2001:db8::1"}}))}},
 		"a Service of elsewhere": {objects: []client.Object{
 			&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kube-dns"}, Spec: corev1.ServiceSpec{ClusterIP: "10.0.0.10", ClusterIPs: []string{"10.0.0.10"}}},
 		}},

@@ -29,11 +29,23 @@ import (
 // secretRefField indexes connectors by the Secrets that they point to.
 const secretRefField = "secrets"
 
+// networkField indexes the connectors that place container groups in a subnet, as networked.
+const (
+	networkField = "network"
+	networked    = "subnet"
+)
+
 // indexConnectors lets connectors be found by what they point to and come to.
 func indexConnectors(ctx context.Context, indexer client.FieldIndexer) error {
 	for field, of := range map[string]func(*v1alpha1.VirtualKubeletConnector) []string{
 		secretRefField:         secretRefs,
 		discover.NodeNameField: identity.NodeNames,
+		networkField: func(c *v1alpha1.VirtualKubeletConnector) []string {
+			if c.Spec.Network == nil {
+				return nil
+			}
+			return []string{networked}
+		},
 	} {
 		err := indexer.IndexField(ctx, &v1alpha1.VirtualKubeletConnector{}, field, func(o client.Object) []string {
 			if connector, ok := o.(*v1alpha1.VirtualKubeletConnector); ok {
@@ -109,18 +121,7 @@ func (m mapper) rivals(ctx context.Context, object client.Object) []reconcile.Re
 
 // byNetwork maps an object of the cluster's network to the connectors that need it.
 func (m mapper) byNetwork(ctx context.Context, _ client.Object) []reconcile.Request {
-	var list v1alpha1.VirtualKubeletConnectorList
-	if err := m.cache.List(ctx, &list); err != nil {
-		logf.FromContext(ctx).Error(err, "list connectors")
-		return nil
-	}
-	var requests []reconcile.Request
-	for i := range list.Items {
-		if list.Items[i].Spec.Network != nil {
-			requests = append(requests, request(list.Items[i].Name))
-		}
-	}
-	return requests
+	return m.connectors(ctx, client.MatchingFields{networkField: networked})
 }
 
 // all maps an object that matters to every connector.

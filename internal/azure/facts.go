@@ -171,6 +171,12 @@ func (i *Inventory) Subnet(connector string, c Credential, subscriptionID string
 	return look[Subnet](i, connector, q)
 }
 
+// GrantOnResourceGroup returns the command that lets an identity make container groups.
+func GrantOnResourceGroup(target Target) string {
+	return fmt.Sprintf("az role assignment create --assignee %s --role Contributor --scope /subscriptions/%s/resourceGroups/%s",
+		target.ClientID, target.SubscriptionID, target.ResourceGroup)
+}
+
 // GrantOnSubnet returns the command that lets an identity join a subnet.
 func GrantOnSubnet(c Credential, subscriptionID string, ref SubnetRef) string {
 	return fmt.Sprintf("az role assignment create --assignee %s --role \"Network Contributor\" --scope /subscriptions/%s/resourceGroups/%s/providers/%s/virtualNetworks/%s/subnets/%s",

@@ -33,12 +33,6 @@ type Problem struct {
 	RetryAfter time.Duration
 }
 
-// Unproven returns a copy of a problem that says what could not be looked at, rather than what is bad.
-func (p Problem) Unproven() *Problem {
-	p.Proven = false
-	return &p
-}
-
 // IsNotFound reports whether Azure says that there is no such resource.
 func IsNotFound(err error) bool {
 	var response *azcore.ResponseError
@@ -58,9 +52,8 @@ func Explain(target Target, err error) *Problem {
 		},
 		absence: "ResourceGroupNotFound",
 		forbidden: Problem{
-			Reason: v1alpha1.ReasonForbidden,
-			Message: fmt.Sprintf("%s lacks rights on %s: az role assignment create --assignee %s --role Contributor --scope /subscriptions/%s/resourceGroups/%s",
-				target.Credential, target, target.ClientID, target.SubscriptionID, target.ResourceGroup),
+			Reason:  v1alpha1.ReasonForbidden,
+			Message: fmt.Sprintf("%s lacks rights on %s: %s", target.Credential, target, GrantOnResourceGroup(target)),
 		},
 		subscription: "spec.containerGroups.subscriptionID",
 		proves:       true,
@@ -295,13 +288,21 @@ func (s subject) explainResponse(err *azcore.ResponseError) *Problem {
 
 func (s subject) notRegistered() *Problem {
 	namespace := cmp.Or(s.namespace, ProviderNamespace)
-	problem := &Problem{Reason: v1alpha1.ReasonProviderNotRegistered, Proven: true, Message: fmt.Sprintf(
-		"resource provider %s is not registered in subscription %s: az provider register --namespace %s --subscription %s",
-		namespace, s.subscriptionID, namespace, s.subscriptionID)}
+	return &Problem{Reason: v1alpha1.ReasonProviderNotRegistered, Proven: true, Message: notRegistered(namespace, s.subscriptionID)}
+}
+
+// NotRegistered says that the resource provider of container groups is not registered, and the remedy.
+func NotRegistered(subscriptionID string) string {
+	return notRegistered(ProviderNamespace, subscriptionID)
+}
+
+func notRegistered(namespace, subscriptionID string) string {
+	message := fmt.Sprintf("resource provider %s is not registered in subscription %s: az provider register --namespace %s --subscription %s",
+		namespace, subscriptionID, namespace, subscriptionID)
 	if namespace == ProviderNamespace {
-		problem.Message += ", or set spec.providerRegistration to Register"
+		message += ", or set spec.providerRegistration to Register"
 	}
-	return problem
+	return message
 }
 
 // stableDescription returns the first sentence of an error of Microsoft Entra, without the ids and the

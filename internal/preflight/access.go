@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
@@ -30,8 +31,8 @@ func access(resolved resolve.Resolved, checks discover.Checks) Finding {
 			"%s is the node resource group of an AKS cluster that lets nobody write to it (restriction level ReadOnly): set spec.containerGroups.resourceGroup to another, or az aks update --nrg-lockdown-restriction-level Unrestricted", target))
 	case len(rights.Value.Missing) > 0:
 		return is.bad(v1alpha1.ReasonForbidden, fmt.Sprintf(
-			"%s lacks rights on %s (%s): az role assignment create --assignee %s --role Contributor --scope /subscriptions/%s/resourceGroups/%s",
-			target.Credential, target, strings.Join(rights.Value.Missing, ", "), target.ClientID, target.SubscriptionID, target.ResourceGroup))
+			"%s lacks rights on %s (%s): %s",
+			target.Credential, target, strings.Join(rights.Value.Missing, ", "), azure.GrantOnResourceGroup(target)))
 	case rights.Value.DeniedBy != "":
 		return is.bad(v1alpha1.ReasonDenied, fmt.Sprintf(
 			"the deny assignment %q keeps %s from making container groups in %s: remove it, or set spec.containerGroups.resourceGroup to another",

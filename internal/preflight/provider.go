@@ -29,9 +29,7 @@ func provider(resolved resolve.Resolved, checks discover.Checks) Finding {
 	case !target.Usable():
 		return is.unknown(v1alpha1.ReasonNotChecked, "there is no client secret to ask Azure with")
 	case provider.Have && provider.Value.State != azure.ProviderRegistered:
-		return is.bad(v1alpha1.ReasonProviderNotRegistered, fmt.Sprintf(
-			"resource provider %s is not registered in subscription %s: az provider register --namespace %s --subscription %s, or set spec.providerRegistration to Register",
-			azure.ProviderNamespace, target.SubscriptionID, azure.ProviderNamespace, target.SubscriptionID))
+		return is.bad(v1alpha1.ReasonProviderNotRegistered, azure.NotRegistered(target.SubscriptionID))
 	}
 	if finding := region(is, resolved, checks); finding != nil {
 		return *finding

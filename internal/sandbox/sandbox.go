@@ -254,6 +254,8 @@ func (i identity) alive() bool {
 // running is false, other than alive, for a process that was killed and takes its namespace
 // with it.
 func (i identity) running() bool {
+	// In this order: what was killed may have been noticed, and taken its signal, in between.
+	killed := i.killed()
 	if !i.alive() {
 		return false
 	}
@@ -262,5 +264,24 @@ func (i identity) running() bool {
 		return false
 	}
 	flags, err := strconv.ParseUint(fields[flagsField], 10, 32)
-	return err == nil && flags&exiting == 0
+	return err == nil && flags&exiting == 0 && !killed
+}
+
+// killed reports whether a process has yet to end of a SIGKILL, for which a busy machine takes its time.
+func (i identity) killed() bool {
+	content, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(i.PID), "status"))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(content)) {
+		name, value, _ := strings.Cut(line, ":")
+		if name != "SigPnd" && name != "ShdPnd" {
+			continue
+		}
+		pending, err := strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+		if err == nil && pending&(1<<(unix.SIGKILL-1)) != 0 {
+			return true
+		}
+	}
+	return false
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -65,6 +66,13 @@ func (c *Client) Requests(ctx context.Context) (counts map[string]int, err error
 	return counts, err
 }
 
+// RequestsIn returns how many came for what lies in a subscription, by its resource ID, or for tokens of a client, by
+// its ID, of the clients whose User-Agent begins with a text; empty is everywhere and everybody.
+func (c *Client) RequestsIn(ctx context.Context, scope, userAgent string) (counts map[string]int, err error) {
+	err = c.call(ctx, http.MethodGet, "/requests?"+url.Values{"scope": {scope}, "userAgent": {userAgent}}.Encode(), nil, &counts)
+	return counts, err
+}
+
 // ResetRequests starts the counts anew.
 func (c *Client) ResetRequests(ctx context.Context) error {
 	return c.call(ctx, http.MethodDelete, "/requests", nil, nil)
@@ -82,9 +90,24 @@ func (c *Client) Faults(ctx context.Context) (faults []Fault, err error) {
 	return faults, err
 }
 
+// RemoveFault switches a fault off.
+func (c *Client) RemoveFault(ctx context.Context, id int) error {
+	return c.call(ctx, http.MethodDelete, fmt.Sprintf("/faults/%d", id), nil, nil)
+}
+
 // ClearFaults switches all faults off.
 func (c *Client) ClearFaults(ctx context.Context) error {
 	return c.call(ctx, http.MethodDelete, "/faults", nil, nil)
+}
+
+// SetSubscription makes a subscription with nothing in it, or replaces one.
+func (c *Client) SetSubscription(ctx context.Context, subscription Subscription) error {
+	return c.call(ctx, http.MethodPut, "/subscriptions", subscription, nil)
+}
+
+// SetServicePrincipal makes or replaces a service principal.
+func (c *Client) SetServicePrincipal(ctx context.Context, sp ServicePrincipal) error {
+	return c.call(ctx, http.MethodPut, "/service-principals", sp, nil)
 }
 
 // SetClientSecret makes this the only secret of a service principal; the zero time never expires.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -43,11 +44,24 @@ func (s *Server) Control() http.Handler {
 	mux.Handle("DELETE /container-groups", set(func(g ContainerGroup) error {
 		return s.DeleteContainerGroup(g.SubscriptionID, g.ResourceGroup, g.Name)
 	}))
-	mux.Handle("GET /requests", get(s.Requests))
+	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, r *http.Request) {
+		writeJSON(w, http.StatusOK, s.RequestsIn(r.URL.Query().Get("scope"), r.URL.Query().Get("userAgent")))
+	})
 	mux.Handle("DELETE /requests", do(s.ResetRequests))
 	mux.Handle("GET /faults", get(s.Faults))
 	mux.Handle("POST /faults", exchange(s.AddFault))
 	mux.Handle("DELETE /faults", do(s.ClearFaults))
+	mux.HandleFunc("DELETE /faults/{id}", func(w http.ResponseWriter, r *http.Request) {
+		id, err := strconv.Atoi(r.PathValue("id"))
+		if err != nil {
+			writeJSON(w, http.StatusBadRequest, errorBody{fmt.Sprintf("fault %q: not a number", r.PathValue("id"))})
+			return
+		}
+		s.RemoveFault(id)
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.Handle("PUT /subscriptions", set(func(c Subscription) error { s.SetSubscription(c); return nil }))
+	mux.Handle("PUT /service-principals", set(func(sp ServicePrincipal) error { s.SetServicePrincipal(sp); return nil }))
 	mux.Handle("PUT /client-secret", set(func(b clientSecretBody) error { return s.SetClientSecret(b.ClientID, b.Secret, b.Expires) }))
 	mux.Handle("PUT /role-assignments", set(func(b roleAssignmentsBody) error { return s.SetRoleAssignments(b.ClientID, b.Assignments...) }))
 	mux.Handle("PUT /deny-assignments", set(func(b denyAssignmentsBody) error { return s.SetDenyAssignments(b.Scope, b.Assignments...) }))

@@ -21,7 +21,7 @@ type Fault struct {
 	ID int `json:"id"`
 	// Operation is a glob over the operations that Requests counts: "ContainerGroups.Delete", "Token", "*".
 	Operation string `json:"operation"`
-	// Scope limits the fault to what lies in a resource ID; empty is everywhere.
+	// Scope limits the fault to what lies in a resource ID, or to tokens of a client, by its ID; empty is everywhere.
 	Scope string `json:"scope,omitempty"`
 	// Status, Code and Message are answered in Azure's form; Code and Message have defaults for each status.
 	Status  int    `json:"status,omitempty"`
@@ -96,6 +96,13 @@ func (s *Server) Faults() []Fault {
 	return faults
 }
 
+// RemoveFault switches a fault off; one that is over is none.
+func (s *Server) RemoveFault(id int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = slices.DeleteFunc(s.faults, func(f *Fault) bool { return f.ID == id })
+}
+
 // ClearFaults switches all faults off.
 func (s *Server) ClearFaults() {
 	s.mu.Lock()
@@ -127,10 +134,10 @@ type disturbance struct {
 }
 
 // disturb counts a request and takes what the faults have for it.
-func (s *Server) disturb(operation, resourceID string) disturbance {
+func (s *Server) disturb(r *http.Request, operation, resourceID string) disturbance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests[operation]++
+	s.requests[requested{countedIn(resourceID), operation, r.UserAgent()}]++
 	s.expireFaults()
 	var d disturbance
 	s.faults = slices.DeleteFunc(s.faults, func(f *Fault) bool {

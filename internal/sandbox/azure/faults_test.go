@@ -127,6 +127,15 @@ var _ = Describe("faults", func() {
 		Expect(err).NotTo(HaveOccurred())
 	})
 
+	It("can be limited to the tokens of a client", func(ctx SpecContext) {
+		add(Fault{Operation: "Token", Status: http.StatusServiceUnavailable, Scope: DefaultGovernmentClientID})
+		_, err := r.principal().GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{publicScope}})
+		Expect(err).NotTo(HaveOccurred())
+		add(Fault{Operation: "Token", Status: http.StatusServiceUnavailable, Scope: DefaultClientID})
+		_, err = r.principal().GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{publicScope}, EnableCAE: true})
+		Expect(err).To(beLoginError(http.StatusServiceUnavailable, "AADSTS90033"))
+	})
+
 	DescribeTable("are refused where they make no sense",
 		func(f Fault, says string) {
 			_, err := r.AddFault(f)

@@ -24,7 +24,7 @@ type loginFunc func(r *http.Request, cloud Cloud) (any, *loginError)
 func (s *Server) login(cloud Cloud, operation string, serve loginFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		fail := func(err *loginError) { err.write(w, r, s.clock.Now(), clouds[cloud].login[0]) }
-		d := s.disturb(operation, "")
+		d := s.disturb(r, operation, r.PostFormValue("client_id"))
 		if !s.wait(r.Context(), d.delay) {
 			return
 		}

@@ -19,7 +19,7 @@ func (s *Server) identityToken(w http.ResponseWriter, r *http.Request) {
 	fail := func(status int, code, description string) {
 		writeJSON(w, status, map[string]string{"error": code, "error_description": description})
 	}
-	d := s.disturb("IdentityToken", "")
+	d := s.disturb(r, "IdentityToken", r.URL.Query().Get("client_id"))
 	if !s.wait(r.Context(), d.delay) {
 		return
 	}

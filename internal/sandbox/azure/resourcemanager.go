@@ -44,7 +44,7 @@ func (s *Server) serveResourceManager(w http.ResponseWriter, r *http.Request, cl
 	if found {
 		resourceID, operation = fill(route.path, names, func(name string) string { return name }), route.operation
 	}
-	d := s.disturb(operation, resourceID)
+	d := s.disturb(r, operation, resourceID)
 	if !s.wait(r.Context(), d.delay) {
 		return
 	}

@@ -74,12 +74,21 @@ var _ = Describe("the control API", func() {
 		Expect(control.ContainerGroups(ctx)).To(BeEmpty())
 
 		Expect(control.Requests(ctx)).To(HaveKeyWithValue("ContainerGroups.Get", 1))
+		Expect(control.RequestsIn(ctx, "/subscriptions/"+DefaultSubscriptionID, "")).To(Equal(map[string]int{"ContainerGroups.Get": 1}))
+		Expect(control.RequestsIn(ctx, DefaultClientID, "")).To(HaveKeyWithValue("Token", 1))
+		Expect(control.RequestsIn(ctx, DefaultClientID, "azsdk-go-")).To(HaveKeyWithValue("Token", 1))
+		Expect(control.RequestsIn(ctx, DefaultClientID, "another")).To(BeEmpty())
+		Expect(control.RequestsIn(ctx, "/subscriptions/"+DefaultGovernmentSubscriptionID, "")).To(BeEmpty())
 		Expect(control.ResetRequests(ctx)).To(Succeed())
 		Expect(control.Requests(ctx)).To(BeEmpty())
 
 		added, err := control.AddFault(ctx, Fault{Operation: "*", Delay: time.Second})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(control.Faults(ctx)).To(HaveExactElements(added))
+		other, err := control.AddFault(ctx, Fault{Operation: "Token", Drop: true})
+		Expect(err).NotTo(HaveOccurred())
+		Expect(control.RemoveFault(ctx, added.ID)).To(Succeed())
+		Expect(control.Faults(ctx)).To(HaveExactElements(other))
 		Expect(control.ClearFaults(ctx)).To(Succeed())
 		Expect(control.Faults(ctx)).To(BeEmpty())
 		_, err = control.AddFault(ctx, Fault{Operation: "*"})
@@ -92,6 +101,14 @@ var _ = Describe("the control API", func() {
 		Expect(control.DeleteResourceGroup(ctx, DefaultSubscriptionID, "more")).To(MatchError(ContainSubstring(`"more" does not exist`)))
 		Expect(control.SetClientSecret(ctx, DefaultClientID, "rotated", time.Time{})).To(Succeed())
 		_, err = r.credential(DefaultTenantID, DefaultClientID, "rotated").GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{publicScope}})
+		Expect(err).NotTo(HaveOccurred())
+		const subscription, application = "88888888-8888-8888-8888-888888888888", "99999999-9999-9999-9999-999999999999"
+		Expect(control.SetSubscription(ctx, Subscription{ID: subscription, TenantID: DefaultTenantID})).To(Succeed())
+		Expect(control.SetResourceGroup(ctx, ResourceGroup{SubscriptionID: subscription, Name: "more", Location: "eastus"})).To(Succeed())
+		Expect(control.SetServicePrincipal(ctx, ServicePrincipal{
+			TenantID: DefaultTenantID, ClientID: application, ObjectID: application, Secrets: []ClientSecret{{Value: "its-own"}},
+		})).To(Succeed())
+		_, err = r.credential(DefaultTenantID, application, "its-own").GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{publicScope}})
 		Expect(err).NotTo(HaveOccurred())
 		Expect(control.SetRoleAssignments(ctx, DefaultClientID)).To(Succeed())
 		Expect(control.SetProvider(ctx, DefaultSubscriptionID, containerNamespace, true)).To(Succeed())

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -26,7 +25,7 @@ type Server struct {
 	world       world
 	faults      []*Fault
 	lastFaultID int
-	requests    map[string]int
+	requests    map[requested]int
 }
 
 // Option changes how a Server works.
@@ -39,7 +38,7 @@ func WithClock(c clock.Clock) Option {
 
 // NewServer makes a Server whose world starts as the config has it.
 func NewServer(config Config, options ...Option) (*Server, error) {
-	s := &Server{clock: clock.RealClock{}, requests: map[string]int{}}
+	s := &Server{clock: clock.RealClock{}, requests: map[requested]int{}}
 	for _, option := range options {
 		option(s)
 	}
@@ -78,11 +77,31 @@ func hostname(r *http.Request) string {
 	return r.Host
 }
 
+// requested is what requests are counted by: the operation, the subscription or the client ID that it was asked of, and
+// who asked.
+type requested struct{ scope, operation, userAgent string }
+
 // Requests returns how many requests came for each operation since the last reset.
-func (s *Server) Requests() map[string]int {
+func (s *Server) Requests() map[string]int { return s.RequestsIn("", "") }
+
+// RequestsIn returns how many came for what lies in a subscription, by its resource ID, or for tokens of a client, by
+// its ID, of the clients whose User-Agent begins with a text; empty is everywhere and everybody.
+func (s *Server) RequestsIn(scope, userAgent string) map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return maps.Clone(s.requests)
+	counts := map[string]int{}
+	for r, count := range s.requests {
+		if inScope(r.scope, scope) && strings.HasPrefix(r.userAgent, userAgent) {
+			counts[r.operation] += count
+		}
+	}
+	return counts
+}
+
+// countedIn is the subscription of a resource ID, or the client ID that it is.
+func countedIn(resourceID string) string {
+	parts := strings.SplitN(strings.ToLower(resourceID), "/", 4)
+	return strings.Join(parts[:min(3, len(parts))], "/")
 }
 
 // ResetRequests starts the counts anew.

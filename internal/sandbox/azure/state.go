@@ -125,6 +125,23 @@ func (s *Server) DeleteContainerGroup(subscriptionID, resourceGroup, name string
 	return nil
 }
 
+// SetSubscription makes a subscription with nothing in it, or replaces one.
+func (s *Server) SetSubscription(c Subscription) {
+	s.lock()
+	defer s.mu.Unlock()
+	s.world.setSubscription(c)
+}
+
+// SetServicePrincipal makes or replaces a service principal.
+func (s *Server) SetServicePrincipal(sp ServicePrincipal) {
+	s.lock()
+	defer s.mu.Unlock()
+	s.world.principals = slices.DeleteFunc(s.world.principals, func(known *ServicePrincipal) bool {
+		return strings.EqualFold(known.ClientID, sp.ClientID) && strings.EqualFold(known.TenantID, sp.TenantID)
+	})
+	s.world.principals = append(s.world.principals, &sp)
+}
+
 // SetClientSecret makes this the only secret of a service principal; the zero time never expires.
 func (s *Server) SetClientSecret(clientID, secret string, expires time.Time) error {
 	s.lock()

@@ -79,14 +79,7 @@ func newWorld(config Config) (world, error) {
 		w.principals = append(w.principals, &sp)
 	}
 	for _, c := range config.Subscriptions {
-		s := &subscription{
-			id: c.ID, tenantID: c.TenantID, cloud: w.cloudOf(c.TenantID),
-			providers: map[string]*provider{}, resourceGroups: map[string]*resourceGroup{},
-		}
-		for _, namespace := range c.Providers {
-			s.providers[strings.ToLower(namespace)] = &provider{namespace: namespace}
-		}
-		w.subscriptions[strings.ToLower(c.ID)] = s
+		w.setSubscription(c)
 	}
 	for _, c := range config.DenyAssignments {
 		if err := w.addDenyAssignment(c); err != nil {
@@ -109,6 +102,17 @@ func newWorld(config Config) (world, error) {
 		}
 	}
 	return w, nil
+}
+
+func (w *world) setSubscription(c Subscription) {
+	s := &subscription{
+		id: c.ID, tenantID: c.TenantID, cloud: w.cloudOf(c.TenantID),
+		providers: map[string]*provider{}, resourceGroups: map[string]*resourceGroup{},
+	}
+	for _, namespace := range c.Providers {
+		s.providers[strings.ToLower(namespace)] = &provider{namespace: namespace}
+	}
+	w.subscriptions[strings.ToLower(c.ID)] = s
 }
 
 func (w *world) resourceGroup(subscriptionID, name string) (*resourceGroup, error) {

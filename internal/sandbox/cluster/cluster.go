@@ -103,7 +103,7 @@ type cluster struct {
 }
 
 func (c *cluster) start(ctx context.Context) error {
-	for _, dir := range []string{c.Layout.Logs(), c.Layout.path("node"), c.Layout.path("cni")} {
+	for _, dir := range []string{c.Layout.Logs(), c.Layout.path("node"), c.Layout.path("cni"), c.Layout.path("registries", "_default")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}

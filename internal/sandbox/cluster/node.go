@@ -24,6 +24,9 @@ func (c *cluster) startContainerd(ctx context.Context) error {
 	if _, err := c.write("10-bridge.conflist", "cni"); err != nil {
 		return err
 	}
+	if _, err := c.write("hosts.toml", "registries", "_default"); err != nil {
+		return err
+	}
 	if err := c.run("containerd", c.Programs.Path("containerd"), "--config", config); err != nil {
 		return err
 	}

@@ -164,6 +164,10 @@ func (c *ControlPlane) advertised() string {
 
 func (c *ControlPlane) controllerManagerArgs() []string {
 	kubeconfig := c.path("kube-controller-manager.kubeconfig")
+	controllers := []string{"*"}
+	for _, disabled := range c.options.DisabledControllers {
+		controllers = append(controllers, "-"+disabled)
+	}
 	args := flags(
 		"kubeconfig", kubeconfig,
 		"authentication-kubeconfig", kubeconfig,
@@ -176,6 +180,9 @@ func (c *ControlPlane) controllerManagerArgs() []string {
 		"use-service-account-credentials", "true",
 		"leader-elect", "false",
 		"secure-port", "0",
+		"controllers", strings.Join(controllers, ","),
+		// It makes this folder, which by default is one of the machine's.
+		"flex-volume-plugin-dir", c.path("volume-plugins"),
 	)
 	return append(args, c.unthrottled()...)
 }

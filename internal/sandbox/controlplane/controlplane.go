@@ -55,6 +55,8 @@ type Options struct {
 	Services netip.Prefix
 	// Scheduler starts the scheduler, too.
 	Scheduler bool
+	// DisabledControllers are left out of the controller manager, by the names of its flag --controllers.
+	DisabledControllers []string
 	// AuditLog is the file that gets a line for each request; none by default.
 	AuditLog string
 	// Restart starts again what ends by itself.
@@ -181,7 +183,7 @@ func (c *ControlPlane) Stop() error {
 	}
 	c.processes = nil
 	problems := []error{os.RemoveAll(c.options.Logs)}
-	for _, name := range []string{"etcd", "pki", "admin.kubeconfig", "kube-controller-manager.kubeconfig", "kube-scheduler.kubeconfig", "audit-policy.yaml"} {
+	for _, name := range []string{"etcd", "pki", "admin.kubeconfig", "kube-controller-manager.kubeconfig", "kube-scheduler.kubeconfig", "audit-policy.yaml", "volume-plugins"} {
 		problems = append(problems, os.RemoveAll(c.path(name)))
 	}
 	return errors.Join(problems...)

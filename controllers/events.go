@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/retire"
 )
 
 // Actions of events, as events.k8s.io asks for them.
@@ -24,10 +26,11 @@ const maxNote = 1024
 
 // tell records an event for every condition that has changed its status or reason to something that a
 // person wants to know. Ready, Reconciling and Stalled repeat what the others say.
-func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, before, after []metav1.Condition) {
+func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, stored, computed v1alpha1.VirtualKubeletConnectorStatus) {
+	before, after := stored.Conditions, computed.Conditions
 	for _, condition := range after {
 		switch condition.Type {
-		case v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled:
+		case v1alpha1.ConditionReady, v1alpha1.ConditionReconciling, v1alpha1.ConditionStalled, v1alpha1.ConditionContainerGroupsRetained:
 			continue
 		}
 		was := meta.FindStatusCondition(before, condition.Type)
@@ -51,14 +54,31 @@ func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, before, a
 		r.Recorder.Eventf(connector, nil, eventType, condition.Reason, action, "%s", cut(condition.Message))
 	}
 	if meta.IsStatusConditionTrue(before, v1alpha1.ConditionRetiring) && meta.FindStatusCondition(after, v1alpha1.ConditionRetiring) == nil {
+		if again := wantedAgain(stored.Nodes, computed.Nodes); again != "" {
+			r.Recorder.Eventf(connector, nil, corev1.EventTypeNormal, "RetirementCanceled", actionRetire, "node %s is wanted again, and stays", again)
+			return
+		}
 		r.Recorder.Eventf(connector, nil, corev1.EventTypeNormal, "Retired", actionRetire, "the nodes that were not wanted any more are removed")
 	}
 }
 
-// tellRetained records which container groups a removal has left in Azure.
-func (r *Reconciler) tellRetained(connector *v1alpha1.VirtualKubeletConnector, what string) {
+// wantedAgain returns the name of a node that was being removed, and is not any more; empty where there is none.
+func wantedAgain(before, after []v1alpha1.NodeStatus) string {
+	for _, node := range before {
+		if meta.FindStatusCondition(node.Conditions, v1alpha1.ConditionRetiring) == nil {
+			continue
+		}
+		if slices.ContainsFunc(after, func(n v1alpha1.NodeStatus) bool { return n.Name == node.Name }) {
+			return node.Name
+		}
+	}
+	return ""
+}
+
+// tellRetained records which container groups are left in Azure.
+func (r *Reconciler) tellRetained(connector *v1alpha1.VirtualKubeletConnector, left v1alpha1.RetainedContainerGroups) {
 	if connector.UID != "" {
-		r.Recorder.Eventf(connector, nil, corev1.EventTypeWarning, "ContainerGroupsRetained", actionRetire, "%s", cut("left in Azure, and billed: "+what))
+		r.Recorder.Eventf(connector, nil, corev1.EventTypeWarning, "ContainerGroupsRetained", actionRetire, "%s", cut("left in Azure, and billed: "+retire.Describe(left)))
 	}
 }
 

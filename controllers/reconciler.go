@@ -25,6 +25,8 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/guard"
+	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/mend"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/preflight"
@@ -47,6 +49,7 @@ type Reconciler struct {
 	Observer   *observe.Observer
 	Mender     *mend.Mender
 	Retirer    *retire.Retirer
+	Guard      *guard.Guard
 }
 
 // Reconcile brings one connector a step towards its spec, and stores what it saw in the status.
@@ -69,6 +72,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	pass := pass{reconciler: r, input: &in, snapshot: snapshot}
+	pass.recall()
 	if err := pass.look(ctx); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -116,14 +120,16 @@ func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKub
 	if !controllerutil.ContainsFinalizer(connector, v1alpha1.Finalizer) {
 		return nil
 	}
-	// Not by apply: the finalizer may belong to somebody else, too, such as who restored the connector.
-	released := connector.DeepCopy()
-	controllerutil.RemoveFinalizer(released, v1alpha1.Finalizer)
-	err := r.Client.Patch(ctx, released, client.MergeFromWithOptions(connector, client.MergeFromWithOptimisticLock{}), apply.FieldOwner)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("take the finalizer of VirtualKubeletConnector %s off: %w", connector.Name, err)
-	}
-	return nil
+	return r.Guard.Release(ctx, connector.Name, func() error {
+		// Not by apply: the finalizer may belong to somebody else, too, such as who restored the connector.
+		released := connector.DeepCopy()
+		controllerutil.RemoveFinalizer(released, v1alpha1.Finalizer)
+		err := r.Client.Patch(ctx, released, client.MergeFromWithOptions(connector, client.MergeFromWithOptimisticLock{}), apply.FieldOwner)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("take the finalizer of VirtualKubeletConnector %s off: %w", connector.Name, err)
+		}
+		return nil
+	})
 }
 
 // pass is one way through the stages. A node that fails does not keep the others from being served.
@@ -149,36 +155,65 @@ func (p *pass) look(ctx context.Context) error {
 		node := status.Node{
 			Desired: desired, Claim: discover.Claim{State: discover.ClaimPending}, Observed: p.snapshot[desired.Hash()],
 		}
-		started := node.Observed != nil && node.Observed.Deployment != nil
+		started := node.Observed.Deployed()
 		if started {
 			node.Claim.State = discover.Claimed
 		} else {
 			node.Withheld = p.input.Preflight.Withholding(desired.OSType)
 		}
-		rival, err := p.reconciler.Discoverer.Rival(ctx, p.input.Connector, desired.Name)
+		owner, err := p.reconciler.Observer.Owner(ctx, desired.Name)
 		if err != nil {
 			return err
 		}
-		switch former := p.former(&node); {
-		case rival != "":
+		rival, err := p.reconciler.Discoverer.Rival(ctx, p.input.Connector, desired.Name, owner)
+		if err != nil {
+			return err
+		}
+		if rival != "" {
 			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival}
-		case former != "" && !started:
-			node.Blocked = &apply.PredecessorError{Node: former}
+		}
+		if former := p.former(&node); former != nil && !started {
+			if err := p.lookAtFormer(ctx, &node, former); err != nil {
+				return err
+			}
 		}
 		p.input.Nodes = append(p.input.Nodes, node)
 	}
 	return nil
 }
 
-// former returns the name of the node that a desired one is to replace, as long as that is not removed. Two at once
-// would fight over the container groups of a StatefulSet, which are named after its pods.
-func (p *pass) former(node *status.Node) string {
+// former returns the node that a desired one is to replace, as long as that is not removed. Two at once would fight over
+// the container groups of a StatefulSet, which are named after its pods.
+func (p *pass) former(node *status.Node) *observe.Node {
 	for _, hash := range p.snapshot.Hashes() {
 		if p.snapshot[hash].OSType() == node.Desired.OSType && !p.describes(hash) {
-			return p.snapshot[hash].Name
+			return p.snapshot[hash]
 		}
 	}
-	return ""
+	return nil
+}
+
+// lookAtFormer keeps the node that a desired one is to replace as long as that could not be started anyway, and has the
+// desired one wait for it otherwise.
+func (p *pass) lookAtFormer(ctx context.Context, node *status.Node, former *observe.Node) error {
+	startable := p.input.Resolved.Missing == nil && node.Withheld == nil && node.Blocked == nil
+	// The container groups of a former node of the same name and place are in nobody's way: they go with it.
+	if startable && (former.Name != node.Desired.Name || !p.input.Resolved.Target.SamePlace(retire.Place(former, p.input.Resolved))) {
+		facts, err := p.reconciler.Discoverer.Node(ctx, node.Desired.Node, p.input.Resolved.Target, node.Observed.Started())
+		if err != nil {
+			return err
+		}
+		node.Claim = facts.Claim
+		startable = facts.Claim.State == discover.Claimed
+	}
+	switch {
+	case !startable && former.Deployment != nil && !retire.Cordoned(former.Node):
+		node.Former = former.Name
+		p.input.Kept = append(p.input.Kept, former)
+	case node.Blocked == nil:
+		node.Blocked = &apply.PredecessorError{Node: former.Name}
+	}
+	return nil
 }
 
 // describes reports whether the spec asks for a node with an identity.
@@ -192,14 +227,14 @@ func (p *pass) apply(ctx context.Context) {
 		return
 	}
 	for i := range p.input.Nodes {
-		if node := &p.input.Nodes[i]; node.Blocked == nil && node.Withheld == nil {
+		if node := &p.input.Nodes[i]; node.Blocked == nil && node.Withheld == nil && node.Former == "" {
 			p.applyNode(ctx, node)
 		}
 	}
 }
 
 func (p *pass) applyNode(ctx context.Context, node *status.Node) {
-	facts, err := p.reconciler.Discoverer.Node(ctx, node.Desired.Node, p.input.Resolved.Target)
+	facts, err := p.reconciler.Discoverer.Node(ctx, node.Desired.Node, p.input.Resolved.Target, node.Observed.Started())
 	if err != nil {
 		p.fail(err)
 		return
@@ -214,7 +249,15 @@ func (p *pass) applyNode(ctx context.Context, node *status.Node) {
 		p.fail(err)
 		return
 	}
-	node.Wrote, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children)
+	if former := mend.FormerTaints(node.Desired, node.Observed); former != "" {
+		children.Deployment.WithAnnotations(map[string]string{identity.AnnotationFormerTaints: former})
+	}
+	if node.Observed.Deployed() && children.Restarts(node.Observed.Deployment) {
+		if node.Held = p.input.Preflight.Holding(node.Desired.OSType); node.Held != nil {
+			children = children.Steady()
+		}
+	}
+	node.Wrote, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children, node.Observed.Has)
 	if explains(err) {
 		node.Blocked = err
 		p.lookAgain(blockedInterval)
@@ -240,17 +283,51 @@ func explains(err error) bool {
 
 func (p *pass) mend(ctx context.Context) {
 	for _, node := range p.input.Nodes {
-		if !p.desires(node.Desired.Hash()) {
+		if !p.desires(node.Desired.Hash()) || node.Observed == nil {
 			continue
 		}
 		p.reconciler.Retirer.Forget(node.Desired.Hash())
-		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, p.hadNode(node.Desired.Name)); err != nil {
+		had := p.hadNode(node.Desired.Name)
+		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, had != ""); err != nil {
+			p.lose(node.Desired.Name, had)
 			p.fail(err)
 		}
+		if node.Held != nil {
+			if err := p.reconciler.Mender.Start(ctx, node.Observed); err != nil {
+				p.fail(err)
+			}
+		}
+		p.attend(ctx, node.Observed)
+	}
+	for _, kept := range p.input.Kept {
+		had := p.hadNode(kept.Name)
+		if err := p.reconciler.Mender.Keep(ctx, kept, had != ""); err != nil {
+			p.lose(kept.Name, had)
+			p.fail(err)
+		}
+		if err := p.reconciler.Retirer.Renew(ctx, kept, p.input.Resolved); err != nil {
+			p.fail(err)
+		}
+		p.attend(ctx, kept)
 	}
 }
 
-// desires reports whether a node with an identity is to be there: one that the spec describes, and whose name no older
+// attend sees to a node whose virtual kubelet does not do what it should.
+func (p *pass) attend(ctx context.Context, node *observe.Node) {
+	after, err := p.reconciler.Mender.EndHang(ctx, node)
+	if err != nil {
+		p.fail(err)
+	}
+	p.lookAgain(after)
+	left, after, err := p.reconciler.Retirer.Orphans(ctx, node, p.input.Resolved)
+	if err != nil {
+		p.fail(err)
+	}
+	p.retain(left)
+	p.lookAgain(after)
+}
+
+// desires reports whether a node with an identity is to be there: one that the spec describes, and whose name no other
 // connector has.
 func (p *pass) desires(hash string) bool {
 	return slices.ContainsFunc(p.input.Nodes, func(n status.Node) bool {
@@ -259,11 +336,22 @@ func (p *pass) desires(hash string) bool {
 	})
 }
 
-// hadNode reports whether the stored status tells of a Node: only those have a version.
-func (p *pass) hadNode(name string) bool {
-	return slices.ContainsFunc(p.input.Connector.Status.Nodes, func(n v1alpha1.NodeStatus) bool {
-		return n.Name == name && n.KubeletVersion != ""
-	})
+// hadNode returns the version of the Node that the stored status tells of: only those have one.
+func (p *pass) hadNode(name string) string {
+	for _, n := range p.input.Connector.Status.Nodes {
+		if n.Name == name {
+			return n.KubeletVersion
+		}
+	}
+	return ""
+}
+
+// lose keeps in the status that there was a Node, until its virtual kubelet is restarted for it.
+func (p *pass) lose(name, version string) {
+	if p.input.Lost == nil {
+		p.input.Lost = map[string]string{}
+	}
+	p.input.Lost[name] = version
 }
 
 // retire takes away what exists and is not desired; nothing while it is not known what is.
@@ -272,7 +360,7 @@ func (p *pass) retire(ctx context.Context) {
 		return
 	}
 	for _, hash := range p.snapshot.Hashes() {
-		if p.desires(hash) {
+		if p.desires(hash) || slices.Contains(p.input.Kept, p.snapshot[hash]) {
 			continue
 		}
 		progress, err := p.reconciler.Retirer.Retire(ctx, p.snapshot[hash], p.input.Resolved)
@@ -280,9 +368,7 @@ func (p *pass) retire(ctx context.Context) {
 			p.fail(err)
 		}
 		p.lookAgain(progress.After)
-		if progress.Retained != "" {
-			p.reconciler.tellRetained(p.input.Connector, progress.Retained)
-		}
+		p.retain(progress.Retained)
 		p.input.Retiring = append(p.input.Retiring, progress)
 	}
 }

@@ -12,11 +12,9 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -80,8 +78,8 @@ var _ = Describe("A connector", func() {
 		Expect(after.ResourceVersion).To(Equal(foreign.ResourceVersion))
 	})
 
-	It("never takes over a Node that somebody else's virtual kubelet has made", func(ctx SpecContext) {
-		foreign := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: linuxNode, Labels: map[string]string{"type": "virtual-kubelet"}}}
+	DescribeTable("never takes over a Node of somebody else", func(ctx SpecContext, labels map[string]string) {
+		foreign := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: linuxNode, Labels: labels}}
 		Expect(k8s.Create(ctx, foreign)).To(Succeed())
 		createSecret(ctx, goodSecret())
 		Expect(k8s.Create(ctx, connector())).To(Succeed())
@@ -89,7 +87,10 @@ var _ = Describe("A connector", func() {
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonNotOwned),
 			HaveField("Message", ContainSubstring("Node "+linuxNode))))
 		Expect(children(ctx)).To(BeEmpty())
-	})
+	},
+		Entry("whose virtual kubelet has made it", map[string]string{"type": "virtual-kubelet"}),
+		Entry("that is a machine", map[string]string{"kubernetes.io/os": "linux"}),
+	)
 
 	It("gets back what somebody deletes or edits, and loses what somebody adds to the pod", func(ctx SpecContext) {
 		ready(ctx, connector(), linuxNode)
@@ -298,16 +299,8 @@ var _ = Describe("Retiring", func() {
 
 	It("evicts pods by their budgets, says which one blocks, and goes on when it does not any more", func(ctx SpecContext) {
 		ready(ctx, connector(), linuxNode)
-		pod := runPod(ctx, "web", linuxNode)
-		budget := &policyv1.PodDisruptionBudget{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
-			Spec: policyv1.PodDisruptionBudgetSpec{
-				MinAvailable: new(intstr.FromInt32(1)),
-				Selector:     &metav1.LabelSelector{MatchLabels: pod.Labels},
-			},
-		}
-		Expect(k8s.Create(ctx, budget)).To(Succeed())
-		DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(k8s.Delete(ctx, budget))).To(Succeed()) })
+		pod := runPod(ctx)
+		budget := hold(ctx, pod)
 
 		Expect(k8s.Delete(ctx, connector())).To(Succeed())
 		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(And(
@@ -429,15 +422,16 @@ func updateSecret(ctx context.Context, value string) {
 	})).To(Succeed())
 }
 
-// runPod makes a pod that runs on a node.
-func runPod(ctx context.Context, name, node string) *corev1.Pod {
+// runPod makes the pod web, which runs on the Linux node.
+func runPod(ctx context.Context) *corev1.Pod {
 	GinkgoHelper()
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name, Labels: map[string]string{"app": name}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{
-			NodeName:    node,
-			Containers:  []corev1.Container{{Name: "main", Image: "example.com/main"}},
-			Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+			NodeName:                      linuxNode,
+			TerminationGracePeriodSeconds: new(int64(1)),
+			Containers:                    []corev1.Container{{Name: "main", Image: "example.com/main"}},
+			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 		},
 	}
 	Expect(k8s.Create(ctx, pod)).To(Succeed())

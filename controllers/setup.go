@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -30,6 +31,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/guard"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/mend"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
@@ -45,10 +47,15 @@ type Options struct {
 	Connect azure.Connector
 	// Workers is how many connectors are reconciled at once.
 	Workers int
+	// Clock is the machine's where it is nil.
+	Clock clock.WithDelayedExecution
 }
 
 // Setup adds the controller to a manager whose cache was made with CacheOptions.
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
+	if options.Clock == nil {
+		options.Clock = clock.RealClock{}
+	}
 	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return fmt.Errorf("make a client for draining: %w", err)
@@ -61,7 +68,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	}
 
 	answers := make(chan event.GenericEvent)
-	inventory := azure.NewInventory(options.Connect, clock.RealClock{}, func(connector string) {
+	inventory := azure.NewInventory(options.Connect, options.Clock, func(connector string) {
 		select {
 		case answers <- event.GenericEvent{Object: named(connector)}:
 		case <-ctx.Done():
@@ -72,21 +79,26 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	}
 
 	cached, live := mgr.GetClient(), mgr.GetAPIReader()
+	removalGuard := &guard.Guard{Client: cached, Live: live}
+	if err := setupGuard(mgr, removalGuard); err != nil {
+		return fmt.Errorf("set up the guard of removals: %w", err)
+	}
 	reconciler := &Reconciler{
 		Client:    cached,
 		Recorder:  mgr.GetEventRecorder(identity.ManagedBy),
-		Clock:     clock.RealClock{},
+		Clock:     options.Clock,
 		Inventory: inventory,
 		Defaults:  options.Defaults,
 		Discoverer: &discover.Discoverer{
-			Cache: cached, Live: live, Inventory: inventory, Namespace: options.Defaults.Namespace, Clock: clock.RealClock{},
+			Cache: cached, Live: live, Inventory: inventory, Namespace: options.Defaults.Namespace, Clock: options.Clock,
 		},
 		Applier:  &apply.Applier{Client: cached, Live: live},
-		Observer: &observe.Observer{Cache: cached},
-		Mender:   &mend.Mender{Client: cached},
+		Observer: &observe.Observer{Cache: cached, Namespace: options.Defaults.Namespace},
+		Mender:   &mend.Mender{Client: cached, Clock: options.Clock},
 		Retirer: &retire.Retirer{
-			Client: cached, Live: live, Kubernetes: kube, Inventory: inventory, Clock: clock.RealClock{},
+			Client: cached, Live: live, Kubernetes: kube, Inventory: inventory, Clock: options.Clock,
 		},
+		Guard: removalGuard,
 	}
 	maps := mapper{cache: cached, namespace: options.Defaults.Namespace}
 	byLabel := handler.EnqueueRequestsFromMapFunc(maps.byLabel)
@@ -114,10 +126,13 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 func CacheOptions(namespace string) cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{identity.LabelManagedBy: identity.ManagedBy})
 	here := map[string]cache.Config{namespace: {}}
+	removalGuard := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", guard.Name)}
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.VirtualKubeletConnector{}: {},
+			&v1alpha1.VirtualKubeletConnector{}:             {},
+			&admissionv1.ValidatingAdmissionPolicy{}:        removalGuard,
+			&admissionv1.ValidatingAdmissionPolicyBinding{}: removalGuard,
 			// The users' Secrets carry no label of ours, and stand beside the generated ones.
 			&corev1.Secret{}:             {Namespaces: here},
 			&corev1.ServiceAccount{}:     {Namespaces: here, Label: ours},

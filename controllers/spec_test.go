@@ -10,12 +10,11 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	gomegatypes "github.com/onsi/gomega/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -67,50 +66,74 @@ var _ = Describe("A node that Azure has not been asked about", func() {
 })
 
 var _ = Describe("Two connectors that come to one node name", func() {
-	It("leave it to the older one, whichever was there first", func(ctx SpecContext) {
+	const younger = "younger"
+	youngerNode := "virtual-kubelet-younger-linux-eastus"
+	other := func() *v1alpha1.VirtualKubeletConnector {
+		c := connector()
+		c.Name = younger
+		c.Spec.ContainerGroups.ResourceGroup = "virtual-nodes-westus"
+		return c
+	}
+	// ownedBy waits until a node is a connector's.
+	ownedBy := func(ctx context.Context, node, connector string) {
+		GinkgoHelper()
+		Eventually(func(g Gomega) {
+			deletePods(ctx, g, namespace)
+			var deployment appsv1.Deployment
+			g.Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: node}, &deployment)).To(Succeed())
+			g.Expect(deployment.Labels).To(HaveKeyWithValue("connector.virtual-kubelet.io/connector", connector))
+		}).WithTimeout(time.Minute).Should(Succeed())
+	}
+	conflicts := func(with string) gomegatypes.GomegaMatcher {
+		return And(beCondition(metav1.ConditionFalse, v1alpha1.ReasonConflictingConnector), HaveField("Message", ContainSubstring("connector "+with)))
+	}
+
+	It("leave it to the one whose node is there already, however young it is", func(ctx SpecContext) {
 		ready(ctx, connector(), linuxNode)
-		By("renaming the nodes of a connector that is younger, so that they have the older's names")
-		younger := connector()
-		younger.Name = "younger"
-		younger.Spec.ContainerGroups.ResourceGroup = "virtual-nodes-westus"
-		Expect(k8s.Create(ctx, younger)).To(Succeed())
-		standIn(ctx, "virtual-kubelet-younger-linux-eastus")
-		Eventually(conditionOf(ctx, "younger", v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Expect(k8s.Create(ctx, other())).To(Succeed())
+		standIn(ctx, youngerNode)
+		Eventually(conditionOf(ctx, younger, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		var kept, taken appsv1.Deployment
+		Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: linuxNode}, &kept)).To(Succeed())
+		Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: youngerNode}, &taken)).To(Succeed())
 
 		By("giving the older one the younger's name")
 		older := &v1alpha1.VirtualKubeletConnector{ObjectMeta: metav1.ObjectMeta{Name: one}}
 		modify(ctx, older, func() { older.Spec.Node.NamePrefix = "virtual-kubelet-younger" })
-		Eventually(conditionOf(ctx, "younger", v1alpha1.ConditionResolved)).Should(And(
-			beCondition(metav1.ConditionFalse, v1alpha1.ReasonConflictingConnector), HaveField("Message", ContainSubstring("connector "+one))))
-		var deployment appsv1.Deployment
-		Eventually(func(g Gomega) {
-			deletePods(ctx, g, namespace)
-			g.Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "virtual-kubelet-younger-linux-eastus"}, &deployment)).To(Succeed())
-			g.Expect(deployment.Labels).To(HaveKeyWithValue("connector.virtual-kubelet.io/connector", one))
-		}).WithTimeout(time.Minute).Should(Succeed())
+		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(conflicts(younger))
+		Consistently(func(g Gomega) {
+			for _, deployment := range []*appsv1.Deployment{&kept, &taken} {
+				var now appsv1.Deployment
+				g.Expect(k8s.Get(ctx, client.ObjectKeyFromObject(deployment), &now)).To(Succeed())
+				g.Expect(now.UID).To(Equal(deployment.UID))
+				g.Expect(now.Spec.Replicas).To(HaveValue(BeEquivalentTo(1)))
+			}
+		}).WithTimeout(2 * time.Second).Should(Succeed())
+		Eventually(conditionOf(ctx, younger, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 
-		By("deleting the older one")
-		Expect(k8s.Delete(ctx, older)).To(Succeed())
-		Eventually(func(g Gomega) {
-			deletePods(ctx, g, namespace)
-			g.Expect(k8s.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "virtual-kubelet-younger-linux-eastus"}, &deployment)).To(Succeed())
-			g.Expect(deployment.Labels).To(HaveKeyWithValue("connector.virtual-kubelet.io/connector", "younger"))
-		}).WithTimeout(time.Minute).Should(Succeed())
+		By("deleting the younger one")
+		Expect(k8s.Delete(ctx, &v1alpha1.VirtualKubeletConnector{ObjectMeta: metav1.ObjectMeta{Name: younger}})).To(Succeed())
+		ownedBy(ctx, youngerNode, one)
+	}, SpecTimeout(3*time.Minute))
+
+	It("leave it to the older one while there is no node, and to the other one after it", func(ctx SpecContext) {
+		first, second := connector(), other()
+		first.Spec.Node.NamePrefix, second.Spec.Node.NamePrefix = "virtual-kubelet-younger", "virtual-kubelet-younger"
+		createSecret(ctx, goodSecret())
+		Expect(k8s.Create(ctx, first)).To(Succeed())
+		Expect(k8s.Create(ctx, second)).To(Succeed())
+		Eventually(conditionOf(ctx, younger, v1alpha1.ConditionResolved)).Should(conflicts(one))
+		ownedBy(ctx, youngerNode, one)
+		Expect(k8s.Delete(ctx, first)).To(Succeed())
+		ownedBy(ctx, youngerNode, younger)
 	}, SpecTimeout(3*time.Minute))
 })
 
 var _ = Describe("A removal", func() {
 	It("with the policy Force, or after its time is over, does not ask the budgets", func(ctx SpecContext) {
 		ready(ctx, connector(), linuxNode)
-		pod := runPod(ctx, "web", linuxNode)
-		budget := &policyv1.PodDisruptionBudget{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "all"},
-			Spec: policyv1.PodDisruptionBudgetSpec{
-				MinAvailable: new(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: pod.Labels},
-			},
-		}
-		Expect(k8s.Create(ctx, budget)).To(Succeed())
-		DeferCleanup(func(ctx SpecContext) { Expect(k8s.Delete(ctx, budget)).To(Succeed()) })
+		pod := runPod(ctx)
+		hold(ctx, pod)
 		c := &v1alpha1.VirtualKubeletConnector{ObjectMeta: metav1.ObjectMeta{Name: one}}
 		Expect(k8s.Delete(ctx, c)).To(Succeed())
 		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonEvictionBlocked))

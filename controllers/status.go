@@ -44,7 +44,7 @@ func (r *Reconciler) writeStatus(ctx context.Context, connector *v1alpha1.Virtua
 	if err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write the status of VirtualKubeletConnector %s: %w", connector.Name, err))
 	}
-	r.tell(connector, connector.Status.Conditions, computed.Conditions)
+	r.tell(connector, connector.Status, computed)
 	return nil
 }
 

@@ -93,17 +93,15 @@ func (m mapper) bySecret(ctx context.Context, object client.Object) []reconcile.
 	return m.connectors(ctx, client.MatchingFields{secretRefField: object.GetName()})
 }
 
-// byNode maps a virtual node to its connector; one that has just been made is not labelled yet, and is
-// found by the Deployment of its name.
+// byNode maps a virtual node to its connector. One that has just been made is not labelled yet, and another's labels may
+// have been edited: the Deployment of its name tells, too.
 func (m mapper) byNode(ctx context.Context, object client.Object) []reconcile.Request {
-	if requests := m.byLabel(ctx, object); requests != nil {
-		return requests
-	}
+	requests := m.byLabel(ctx, object)
 	var deployment appsv1.Deployment
 	if err := m.cache.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: object.GetName()}, &deployment); err != nil {
-		return nil
+		return requests
 	}
-	return m.byLabel(ctx, &deployment)
+	return append(requests, m.byLabel(ctx, &deployment)...)
 }
 
 // rivals maps a connector to the others that come to the same name of a node.
@@ -176,11 +174,19 @@ func sameMeta(before, after client.Object) bool {
 // sameDeployment leaves out the steps of a roll that change nothing for the controller.
 func sameDeployment(before, after *appsv1.Deployment) bool {
 	return sameMeta(before, after) && before.Generation == after.Generation &&
+		maps.Equal(ownAnnotations(before), ownAnnotations(after)) &&
 		(before.Status.ObservedGeneration < before.Generation) == (after.Status.ObservedGeneration < after.Generation) &&
 		before.Status.Replicas == after.Status.Replicas &&
 		before.Status.UpdatedReplicas == after.Status.UpdatedReplicas &&
 		before.Status.AvailableReplicas == after.Status.AvailableReplicas &&
 		replicaFailure(before) == replicaFailure(after)
+}
+
+// ownAnnotations leaves out those that the controller of Deployments writes.
+func ownAnnotations(object client.Object) map[string]string {
+	own := maps.Clone(object.GetAnnotations())
+	maps.DeleteFunc(own, func(key, _ string) bool { return !strings.HasPrefix(key, identity.Domain) })
+	return own
 }
 
 func replicaFailure(deployment *appsv1.Deployment) string {
@@ -239,6 +245,7 @@ func slimNode(object any) (any, error) {
 	// What a virtual kubelet remembers there changes with each of its heartbeats.
 	maps.DeleteFunc(slim.Annotations, func(key, _ string) bool { return strings.HasPrefix(key, "virtual-kubelet.io/") })
 	slim.Spec.Unschedulable = node.Spec.Unschedulable
+	slim.Spec.ProviderID = node.Spec.ProviderID
 	slim.Spec.Taints = node.Spec.Taints
 	slim.Status.NodeInfo.KubeletVersion = node.Status.NodeInfo.KubeletVersion
 	for _, c := range node.Status.Conditions {

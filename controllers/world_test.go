@@ -14,10 +14,12 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -181,11 +183,30 @@ func ready(ctx context.Context, c *v1alpha1.VirtualKubeletConnector, nodes ...st
 	Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
 }
 
+// hold makes a budget that lets a pod not be evicted.
+func hold(ctx context.Context, pod *corev1.Pod) *policyv1.PodDisruptionBudget {
+	GinkgoHelper()
+	budget := &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: "web"},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: new(intstr.FromInt32(1)), Selector: &metav1.LabelSelector{MatchLabels: pod.Labels},
+		},
+	}
+	Expect(k8s.Create(ctx, budget)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) { Expect(client.IgnoreNotFound(k8s.Delete(ctx, budget))).To(Succeed()) })
+	return budget
+}
+
 // plantGroup makes a container group as the virtual kubelet of a node would for a pod.
 func plantGroup(ctx context.Context, name, node, uid string) {
 	GinkgoHelper()
+	plantGroupIn(ctx, "virtual-nodes", name, node, uid)
+}
+
+func plantGroupIn(ctx context.Context, resourceGroup, name, node, uid string) {
+	GinkgoHelper()
 	Expect(cloud.Client().PutContainerGroup(ctx, sandboxazure.ContainerGroup{
-		SubscriptionID: sandboxazure.DefaultSubscriptionID, ResourceGroup: "virtual-nodes", Name: name, Location: "eastus", OSType: "Linux",
+		SubscriptionID: sandboxazure.DefaultSubscriptionID, ResourceGroup: resourceGroup, Name: name, Location: "eastus", OSType: "Linux",
 		Tags: map[string]string{"NodeName": node, "Namespace": "default", "PodName": strings.TrimPrefix(name, "default-"), "UID": uid},
 	})).To(Succeed())
 }

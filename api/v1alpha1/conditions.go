@@ -3,8 +3,8 @@
 
 package v1alpha1
 
-// Condition types of a VirtualKubeletConnector. All but NetworkReady, Retiring, Suspended, Reconciling and
-// Stalled are there from the first status on, and are Unknown until something is known.
+// Condition types of a VirtualKubeletConnector. All but NetworkReady, Retiring, ContainerGroupsRetained, Suspended,
+// Reconciling and Stalled are there from the first status on, and are Unknown until something is known.
 const (
 	// ConditionReady is True when every desired node is ready and nothing is proven bad.
 	ConditionReady = "Ready"
@@ -31,6 +31,10 @@ const (
 
 	// ConditionRetiring is True while a node is being removed; absent otherwise.
 	ConditionRetiring = "Retiring"
+
+	// ConditionContainerGroupsRetained is True while container groups without a pod are left in Azure, and billed, as
+	// spec.removal.orphanedContainerGroups asks for; absent otherwise.
+	ConditionContainerGroupsRetained = "ContainerGroupsRetained"
 
 	// ConditionSuspended is True while spec.suspend keeps the operator from changing anything; absent
 	// otherwise.
@@ -70,7 +74,7 @@ const (
 	ReasonDefaultNotFound = "DefaultNotFound"
 	// ReasonImageNotAllowed: the operator's flag --allowed-image-repositories does not allow the image.
 	ReasonImageNotAllowed = "ImageNotAllowed"
-	// ReasonConflictingConnector: an older connector comes to the same name of a node.
+	// ReasonConflictingConnector: another connector, which was first, comes to the same name of a node.
 	ReasonConflictingConnector = "ConflictingConnector"
 	// ReasonSecretNotFound: a Secret that the spec points to does not exist.
 	ReasonSecretNotFound = "SecretNotFound"
@@ -169,6 +173,12 @@ const (
 	ReasonSubnetJoinForbidden = "SubnetJoinForbidden"
 )
 
+// Reasons of the condition ContainerGroupsRetained.
+const (
+	// ReasonRetained: spec.removal.orphanedContainerGroups is Retain.
+	ReasonRetained = "Retained"
+)
+
 // Reasons of the condition Suspended.
 const (
 	// ReasonSuspended: spec.suspend is true.
@@ -201,6 +211,10 @@ const (
 	ReasonNotStarted = "NotStarted"
 	// ReasonAzureNotAccessible: the virtual kubelet runs, and Azure refuses its credentials.
 	ReasonAzureNotAccessible = "AzureNotAccessible"
+	// ReasonChangeHeld: the virtual kubelet runs as before, and a change waits for what another condition tells.
+	ReasonChangeHeld = "ChangeHeld"
+	// ReasonKept: the node is not asked for any more, and runs until the one that replaces it can be started.
+	ReasonKept = "Kept"
 	// ReasonContainerGroupsImpossible: the virtual kubelet runs, and another condition says why Azure would
 	// refuse its container groups.
 	ReasonContainerGroupsImpossible = "ContainerGroupsImpossible"
@@ -210,7 +224,7 @@ const (
 const (
 	// ReasonDraining: pods are being evicted from the node.
 	ReasonDraining = "Draining"
-	// ReasonEvictionBlocked: a PodDisruptionBudget, or somebody else, keeps a pod from being evicted.
+	// ReasonEvictionBlocked: a PodDisruptionBudget, a finalizer, or somebody else, keeps a pod from going.
 	ReasonEvictionBlocked = "EvictionBlocked"
 	// ReasonContainerGroupsRemain: the pods are gone, and Azure still has container groups of the node.
 	ReasonContainerGroupsRemain = "ContainerGroupsRemain"

@@ -38,11 +38,45 @@ type VirtualKubeletConnectorStatus struct {
 	// +optional
 	ReadyNodes *int32 `json:"readyNodes,omitempty"`
 
-	// nodes are the desired virtual nodes, and those that are still being removed.
+	// nodes are the desired virtual nodes, those that run until one that replaces them can be started, and those that
+	// are still being removed.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	Nodes []NodeStatus `json:"nodes,omitempty"`
+
+	// retainedContainerGroups are the container groups that were left in Azure, where they are billed, as
+	// spec.removal.orphanedContainerGroups asks for. Those that somebody deletes leave the list.
+	// +optional
+	// +listType=map
+	// +listMapKey=nodeName
+	// +listMapKey=subscriptionID
+	// +listMapKey=resourceGroup
+	RetainedContainerGroups []RetainedContainerGroups `json:"retainedContainerGroups,omitempty"`
+}
+
+// RetainedContainerGroups are container groups that were left in Azure.
+type RetainedContainerGroups struct {
+	// nodeName is the name of the virtual node that they were made for.
+	// +required
+	NodeName string `json:"nodeName,omitempty"`
+
+	// subscriptionID is the subscription that they are in.
+	// +required
+	SubscriptionID string `json:"subscriptionID,omitempty"`
+
+	// resourceGroup is the resource group that they are in.
+	// +required
+	ResourceGroup string `json:"resourceGroup,omitempty"`
+
+	// names are their names, as far as they are known.
+	// +optional
+	// +listType=set
+	Names []string `json:"names,omitempty"`
+
+	// message says what of them is not known, and why; empty where Azure has told.
+	// +optional
+	Message string `json:"message,omitempty"`
 }
 
 // NodeStatus is what the operator last observed of one virtual node.
@@ -71,7 +105,7 @@ type NodeStatus struct {
 	// +optional
 	KubeletVersion string `json:"kubeletVersion,omitempty"`
 
-	// conditions are Ready, for a desired node, or Retiring, for one that is being removed.
+	// conditions are Ready, for a node that is to run, or Retiring, for one that is being removed.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

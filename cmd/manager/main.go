@@ -70,6 +70,9 @@ func main() {
 }
 
 func run(ctx context.Context, c config) error {
+	if err := checkLog(c.log); err != nil {
+		return err
+	}
 	if c.connectorNamespace == "" {
 		return errors.New("--connector-namespace is not set, and the operator does not run in a cluster that would tell its own")
 	}
@@ -124,6 +127,17 @@ func run(ctx context.Context, c config) error {
 		return fmt.Errorf("add the readiness check: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// maxVerbosity is the highest log level at which no Secret is logged: from the next one on, client-go logs the bodies of
+// its requests and of the answers.
+const maxVerbosity = 7
+
+func checkLog(options zap.Options) error {
+	if options.Level != nil && options.Level.Enabled(-maxVerbosity-1) {
+		return fmt.Errorf("--zap-log-level is too high: use %d at most; above it, the Secrets that are read and written would be logged", maxVerbosity)
+	}
+	return nil
 }
 
 // ownNamespace returns the namespace of the operator's pod; empty outside of a cluster.

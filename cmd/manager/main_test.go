@@ -4,10 +4,12 @@
 package main
 
 import (
+	"flag"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 )
@@ -93,5 +95,18 @@ func TestProxy(t *testing.T) {
 			lookup := func(name string) (string, bool) { value, ok := test.environment[name]; return value, ok }
 			NewWithT(t).Expect(proxy(lookup)).To(Equal(test.want))
 		})
+	}
+}
+
+func TestCheckLog(t *testing.T) {
+	for level, accepted := range map[string]bool{"": true, "info": true, "debug": true, "7": true, "8": false, "10": false} {
+		var options zap.Options
+		flags := flag.NewFlagSet("", flag.ContinueOnError)
+		options.BindFlags(flags)
+		if level != "" {
+			NewWithT(t).Expect(flags.Parse([]string{"--zap-log-level=" + level})).To(Succeed())
+		}
+		err := checkLog(options)
+		NewWithT(t).Expect(err == nil).To(Equal(accepted), "level %q: %v", level, err)
 	}
 }

@@ -9,12 +9,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
@@ -57,15 +59,15 @@ func (e *PredecessorError) Error() string {
 	return fmt.Sprintf("the former node %s is still being removed", e.Node)
 }
 
-// RivalError says that an older connector comes to the same name of a node.
+// RivalError says that another connector, which was first, comes to the same name of a node.
 type RivalError struct {
-	// Node is the node's name, Connector the older connector.
+	// Node is the node's name, Connector the other connector.
 	Node, Connector string
 }
 
-// Error names the older connector and the remedy.
+// Error names the other connector and the remedy.
 func (e *RivalError) Error() string {
-	return fmt.Sprintf("connector %s, which is older, has a node of the name %s, too: set another spec.node.namePrefix, or delete one of the two", e.Connector, e.Node)
+	return fmt.Sprintf("connector %s, which was first, has a node of the name %s, too: set another spec.node.namePrefix, or delete one of the two", e.Connector, e.Node)
 }
 
 // Applier applies the objects of nodes.
@@ -94,13 +96,8 @@ type named interface {
 // children returns a node's objects in the order to apply them: the Secret with the claim first.
 func children(c render.Children) []child {
 	owner := string(FieldOwner)
-	secret, account := &corev1.Secret{}, &corev1.ServiceAccount{}
-	clusterBinding, binding := &rbacv1.ClusterRoleBinding{}, &rbacv1.RoleBinding{}
-	deployment := &appsv1.Deployment{}
-	return []child{
-		{"Secret", secret, c.Secret, func() (runtime.ApplyConfiguration, error) {
-			return applycorev1.ExtractSecret(secret, owner)
-		}},
+	account, clusterBinding, binding := &corev1.ServiceAccount{}, &rbacv1.ClusterRoleBinding{}, &rbacv1.RoleBinding{}
+	all := []child{
 		{"ServiceAccount", account, c.ServiceAccount, func() (runtime.ApplyConfiguration, error) {
 			return applycorev1.ExtractServiceAccount(account, owner)
 		}},
@@ -110,25 +107,37 @@ func children(c render.Children) []child {
 		{"RoleBinding", binding, c.RoleBinding, func() (runtime.ApplyConfiguration, error) {
 			return applyrbacv1.ExtractRoleBinding(binding, owner)
 		}},
-		{"Deployment", deployment, c.Deployment, func() (runtime.ApplyConfiguration, error) {
-			return applyappsv1.ExtractDeployment(deployment, owner)
-		}},
 	}
+	if c.Secret != nil {
+		secret := &corev1.Secret{}
+		all = slices.Insert(all, 0, child{"Secret", secret, c.Secret, func() (runtime.ApplyConfiguration, error) {
+			return applycorev1.ExtractSecret(secret, owner)
+		}})
+	}
+	if c.Deployment != nil {
+		deployment := &appsv1.Deployment{}
+		all = append(all, child{"Deployment", deployment, c.Deployment, func() (runtime.ApplyConfiguration, error) {
+			return applyappsv1.ExtractDeployment(deployment, owner)
+		}})
+	}
+	return all
 }
 
 // Apply brings the objects of a node into the cluster, and reports whether it wrote anything. It writes
 // nothing where one of them, or the Node, belongs to somebody else: see NotOwnedError and
-// PredecessorError.
-func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render.Children) (wrote bool, err error) {
+// PredecessorError. What is known to be owned by the node may have any labels. Without a Secret and a Deployment,
+// those that exist are left alone.
+func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render.Children, owned func(client.Object) bool) (wrote bool, err error) {
 	all := children(rendered)
 	for _, c := range all {
-		if err := a.read(ctx, node, c); err != nil {
+		if err := a.read(ctx, node, c, owned); err != nil {
 			return false, err
 		}
 	}
-	started := all[len(all)-1].object.GetResourceVersion() != ""
-	if err := a.checkNode(ctx, node, started); err != nil {
-		return false, err
+	if started := rendered.Deployment == nil || all[len(all)-1].object.GetResourceVersion() != ""; !started {
+		if err := a.checkNode(ctx, node); err != nil {
+			return false, err
+		}
 	}
 	for _, c := range all {
 		w, err := a.write(ctx, c)
@@ -141,7 +150,7 @@ func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render
 }
 
 // read fills c.object, and fails where it is not the node's.
-func (a *Applier) read(ctx context.Context, node identity.Node, c child) error {
+func (a *Applier) read(ctx context.Context, node identity.Node, c child, owned func(client.Object) bool) error {
 	key := client.ObjectKey{Name: ptr.Deref(c.desired.GetName(), ""), Namespace: ptr.Deref(c.desired.GetNamespace(), "")}
 	err := a.Client.Get(ctx, key, c.object)
 	if apierrors.IsNotFound(err) {
@@ -153,20 +162,18 @@ func (a *Applier) read(ctx context.Context, node identity.Node, c child) error {
 	if err != nil {
 		return fmt.Errorf("get %s %s: %w", c.kind, key, err)
 	}
+	if owned(c.object) && c.object.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
 	return checkOwner(node, c.kind, c.object)
 }
 
-// checkNode fails where the Node is somebody else's; before the first start of a virtual kubelet of ours,
-// every Node of the name is.
-func (a *Applier) checkNode(ctx context.Context, node identity.Node, started bool) error {
+// checkNode fails where the Node is somebody else's: before the first start of a virtual kubelet of ours, every Node of
+// the name is that does not carry its labels. The cache holds virtual nodes only, and a machine may have the name, too.
+func (a *Applier) checkNode(ctx context.Context, node identity.Node) error {
 	var live corev1.Node
-	err := a.Client.Get(ctx, client.ObjectKey{Name: node.Name}, &live)
-	if err != nil {
+	if err := a.Live.Get(ctx, client.ObjectKey{Name: node.Name}, &live); err != nil {
 		return client.IgnoreNotFound(err)
-	}
-	if started && live.Labels[identity.LabelConnector] == "" {
-		// The virtual kubelet has just made it, and it is not labelled yet.
-		return nil
 	}
 	return checkOwner(node, "Node", &live)
 }
@@ -174,6 +181,8 @@ func (a *Applier) checkNode(ctx context.Context, node identity.Node, started boo
 func checkOwner(node identity.Node, kind string, object client.Object) error {
 	labels := object.GetLabels()
 	switch {
+	case unlabelled(labels, node) && Applied(object) && object.GetDeletionTimestamp().IsZero():
+		return nil // somebody has taken its labels off
 	case !identity.Owned(labels, node.Connector):
 		owner := ""
 		if labels[identity.LabelManagedBy] == identity.ManagedBy {
@@ -184,6 +193,28 @@ func checkOwner(node identity.Node, kind string, object client.Object) error {
 		return &PredecessorError{Node: node.Name}
 	}
 	return nil
+}
+
+// unlabelled reports whether an object lacks labels that say whose it is, and has no other's.
+func unlabelled(labels map[string]string, node identity.Node) bool {
+	lacking := false
+	for key, want := range map[string]string{
+		identity.LabelManagedBy: identity.ManagedBy, identity.LabelConnector: node.Connector, identity.LabelIdentity: node.Hash(),
+	} {
+		value, ok := labels[key]
+		if ok && value != want {
+			return false
+		}
+		lacking = lacking || !ok
+	}
+	return lacking
+}
+
+// Applied reports whether the operator has applied an object.
+func Applied(object client.Object) bool {
+	return slices.ContainsFunc(object.GetManagedFields(), func(m metav1.ManagedFieldsEntry) bool {
+		return m.Manager == string(FieldOwner) && m.Operation == metav1.ManagedFieldsOperationApply
+	})
 }
 
 func (a *Applier) write(ctx context.Context, c child) (bool, error) {

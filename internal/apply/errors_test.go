@@ -20,7 +20,7 @@ func TestErrors(t *testing.T) {
 		},
 		"Node node belongs to connector other: set another spec.node.namePrefix": &NotOwnedError{Kind: "Node", Key: key, Connector: "other"},
 		"the former node node is still being removed":                            &PredecessorError{Node: "node"},
-		"connector other, which is older, has a node of the name node, too: set another spec.node.namePrefix, or delete one of the two": &RivalError{
+		"connector other, which was first, has a node of the name node, too: set another spec.node.namePrefix, or delete one of the two": &RivalError{
 			Node: "node", Connector: "other",
 		},
 	} {

@@ -23,6 +23,15 @@ type ContainerGroup struct {
 	PodUID    string
 }
 
+// Names returns the names of container groups.
+func Names(groups []ContainerGroup) []string {
+	names := make([]string, len(groups))
+	for i := range groups {
+		names[i] = groups[i].Name
+	}
+	return names
+}
+
 // Enumerate lists the names of container groups, as many as a person wants to read.
 func Enumerate(names []string) string {
 	const most = 5

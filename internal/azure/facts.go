@@ -24,6 +24,8 @@ type question struct {
 	explain        func(error) *Problem
 	// quiet answers are told only when there is a problem, or none any more.
 	quiet bool
+	// once is asked only when somebody wants to know, and not again and again.
+	once bool
 	// unsettled answers are about to change, by themselves or because somebody mends what they say.
 	unsettled func(answer any) bool
 }

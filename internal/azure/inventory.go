@@ -28,7 +28,9 @@ const (
 
 	deleteSettle   = 2 * time.Second
 	deletePatience = time.Minute
-	inFlight       = 8
+	// Deletes take their turns apart, so that many of them hold up no look.
+	inFlight        = 8
+	deletesInFlight = inFlight / 2
 	// A question that gets no answer for long is told of, and goes on for a while: a slow Azure is not a dead one.
 	answerPatience = 15 * time.Second
 	requestTimeout = 90 * time.Second
@@ -53,10 +55,13 @@ func (a Answer[T]) Known() bool { return !a.AskedAt.IsZero() }
 
 // Listing is what Azure said of a target's container groups, the last time that it was asked.
 type Listing struct {
-	// Groups are the container groups of the resource group; meaningless with a Problem.
+	// Groups are the container groups of the resource group; with a Problem, those of the last answer without one.
 	Groups []ContainerGroup
 	// Problem is why there is no answer.
 	Problem *Problem
+	// Refused is why Azure did not take the last wish to delete one of them; nil where it did, or where there was none.
+	// As long as the wish may not be made again, it stands, whatever Azure says to others.
+	Refused *Problem
 	// AskedAt is when the request began; zero as long as there was none.
 	AskedAt time.Time
 	// GoodSince is when the first of an unbroken row of answers without a Problem came.
@@ -89,8 +94,14 @@ type Inventory struct {
 // session is what the questions with one credential share.
 type session struct {
 	*Session
-	// slots limit the requests under way, by subscription, so that one's slow Azure holds up no other's.
-	slots map[string]chan struct{}
+	slots map[lane]chan struct{}
+}
+
+// lane is where requests wait for each other: those of one subscription, so that its slow Azure holds up no other's.
+type lane struct {
+	subscriptionID string
+	// most is how many are under way at once.
+	most int
 }
 
 type entry struct {
@@ -101,8 +112,17 @@ type entry struct {
 	waiting map[string]struct{}
 
 	answer Answer[any]
-	// failures and refusals are how many requests in a row have failed, to look and to delete.
+	// failures are how many requests in a row have failed, refusals how many rounds of those to delete, and refused
+	// why the last one of these has.
 	failures, refusals int
+	refused            *Problem
+	refusedGroup       string
+	// putOff are the container groups that Azure would not delete. They are let alone until it has listed them, asked
+	// at retryAt or later.
+	putOff  map[string]struct{}
+	retryAt time.Time
+	// groups are those of the last good listing.
+	groups []ContainerGroup
 	// unsettledFor is how many answers in a row were unsettled.
 	unsettledFor int
 
@@ -116,8 +136,11 @@ type entry struct {
 	deleting map[string]time.Time
 }
 
-// errSilent is that Azure has not answered yet.
-var errSilent = errors.New("no answer yet")
+// errSilent is that Azure has not answered yet, errHeld that it wants not to be asked now.
+var (
+	errSilent = errors.New("no answer yet")
+	errHeld   = errors.New("not asked yet")
+)
 
 // NewInventory returns an Inventory that calls notify, from its own goroutines, with the name of a
 // connector for which an answer came or changed.
@@ -205,6 +228,7 @@ func (i *Inventory) watched(q question, connector string) *entry {
 			question: q,
 			watchers: map[string]bool{},
 			waiting:  map[string]struct{}{},
+			putOff:   map[string]struct{}{},
 			deleting: map[string]time.Time{},
 		}
 		i.entries[q.key] = e
@@ -237,12 +261,24 @@ func listing(target Target) question {
 }
 
 func (e *entry) listing() Listing {
-	groups, _ := e.answer.Value.([]ContainerGroup)
-	return Listing{Groups: groups, Problem: e.answer.Problem, AskedAt: e.answer.AskedAt, GoodSince: e.answer.GoodSince}
+	return Listing{
+		Groups: e.groups, Problem: e.answer.Problem, Refused: e.refused, AskedAt: e.answer.AskedAt, GoodSince: e.answer.GoodSince,
+	}
 }
 
 func (e *entry) lists(name string) bool {
 	return slices.ContainsFunc(e.listing().Groups, func(g ContainerGroup) bool { return g.Name == name })
+}
+
+// NamedGroup is what Azure said of a container group that it was asked for by name: that does not lag as lists do.
+type NamedGroup struct {
+	ContainerGroup
+	// Exists says whether there is one of the name.
+	Exists bool
+	// Problem is why there is no answer.
+	Problem *Problem
+	// AskedAt is when the request began; zero as long as there was none.
+	AskedAt time.Time
 }
 
 // List returns the last listing of a target, and whether it was asked for at since or later. Where it
@@ -251,19 +287,50 @@ func (i *Inventory) List(connector string, target Target, since time.Time) (List
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	e := i.watched(listing(target), connector)
+	return e.listing(), i.asked(e, connector, since)
+}
+
+// asked reports whether an answer was asked for at since or later, and otherwise has it asked for; i.mu is held.
+func (i *Inventory) asked(e *entry, connector string, since time.Time) bool {
 	if e.answer.Known() && !e.answer.AskedAt.Before(since) {
-		return e.listing(), true
+		return true
 	}
 	e.waiting[connector] = struct{}{}
 	if e.answer.Problem == nil {
 		i.schedule(e, since)
 	}
-	return e.listing(), false
+	return false
+}
+
+// Named returns what Azure said of a container group by its name, as List does of all of a target.
+func (i *Inventory) Named(connector string, target Target, name string, since time.Time) (NamedGroup, bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	e := i.watched(naming(target, name), connector)
+	known := i.asked(e, connector, since)
+	named, _ := e.answer.Value.(NamedGroup)
+	named.Problem, named.AskedAt = e.answer.Problem, e.answer.AskedAt
+	return named, known
+}
+
+func naming(target Target, name string) question {
+	q := target.question("containerGroup", target.SubscriptionID, target.ResourceGroup, name)
+	q.ask = func(ctx context.Context, s *Session) (any, error) {
+		group, err := s.ContainerGroup(ctx, target.SubscriptionID, target.ResourceGroup, name)
+		if IsNotFound(err) {
+			return NamedGroup{}, nil
+		}
+		return NamedGroup{ContainerGroup: group, Exists: true}, err
+	}
+	q.explain = func(err error) *Problem { return Explain(target, err) }
+	q.quiet, q.once = true, true
+	return q
 }
 
 // Delete asks Azure in the background to delete a container group, once guard, called right before,
 // has agreed. The connector is told of a new listing after it. As long as Azure lists the container group,
-// which is as long as the deletion takes, another Delete of it does nothing for a minute.
+// which is as long as the deletion takes, another Delete of it does nothing for a minute; nor does one of a container
+// group that Azure has refused to delete, until Azure is asked again for the listing.
 func (i *Inventory) Delete(connector string, target Target, group ContainerGroup, guard func(context.Context) (bool, error)) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -271,18 +338,26 @@ func (i *Inventory) Delete(connector string, target Target, group ContainerGroup
 	if _, ok := e.deleting[group.Name]; ok || i.ctx == nil {
 		return
 	}
-	if hold := i.holds[e.limits()]; i.clock.Now().Before(hold) {
-		// With the listing that comes then, the connector decides anew.
+	if _, ok := e.putOff[group.Name]; ok {
 		e.waiting[connector] = struct{}{}
-		i.schedule(e, hold)
+		return
+	}
+	if i.held(e) {
+		i.await(e, connector)
 		return
 	}
 	e.deleting[group.Name] = time.Time{}
 	go i.delete(i.ctx, e, connector, target, group, guard)
 }
 
+// await lets a connector decide anew with the listing that comes when Azure may be asked again; i.mu is held.
+func (i *Inventory) await(e *entry, connector string) {
+	e.waiting[connector] = struct{}{}
+	i.schedule(e, i.clock.Now())
+}
+
 func (i *Inventory) delete(ctx context.Context, e *entry, connector string, target Target, group ContainerGroup, guard func(context.Context) (bool, error)) {
-	err := i.withSession(ctx, e, func(ctx context.Context, s *Session) error {
+	err := i.withSession(ctx, e, deletesInFlight, func(ctx context.Context, s *Session) error {
 		live, err := s.ContainerGroup(ctx, target.SubscriptionID, target.ResourceGroup, group.Name)
 		if IsNotFound(err) {
 			return nil
@@ -293,9 +368,12 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, targ
 		if live.NodeName != group.NodeName || live.PodUID != group.PodUID {
 			return nil
 		}
-		// A guard that can't decide is asked again after the next listing, and is no fault of Azure's.
+		// A guard that can't decide is no fault of Azure's. Like one that disagrees, it is asked again in a minute.
 		if agreed, err := guard(ctx); err != nil || !agreed {
 			return nil //nolint:nilerr // see above
+		}
+		if i.mustWait(e) {
+			return errHeld
 		}
 		return s.DeleteContainerGroup(ctx, target.SubscriptionID, target.ResourceGroup, group.Name)
 	})
@@ -306,16 +384,27 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, targ
 	if ctx.Err() != nil {
 		return
 	}
-	if err != nil {
+	if errors.Is(err, errHeld) {
 		delete(e.deleting, group.Name)
-		e.refusals++
-		e.answer.Problem = e.explain(err)
-		e.answer.AskedAt = i.clock.Now()
+		i.await(e, connector)
+		return
+	}
+	if err != nil {
+		// With the next listing, the connector decides anew.
+		delete(e.deleting, group.Name)
+		if len(e.putOff) == 0 || e.refusals == 0 {
+			e.refusals++
+		}
+		e.refused, e.refusedGroup = e.explain(err), group.Name
+		e.waiting[connector] = struct{}{}
 		i.postpone(e)
+		e.putOff[group.Name], e.retryAt = struct{}{}, e.due
 		i.tell(connector)
 		return
 	}
-	e.refusals = 0
+	if _, ok := e.putOff[e.refusedGroup]; !ok {
+		e.refusals, e.refused = 0, nil
+	}
 	e.deleting[group.Name] = i.clock.Now()
 	e.waiting[connector] = struct{}{}
 	if e.answer.Problem == nil {
@@ -323,9 +412,9 @@ func (i *Inventory) delete(ctx context.Context, e *entry, connector string, targ
 	}
 }
 
-// withSession has one of the requests of a credential made, once there is room for it.
-func (i *Inventory) withSession(ctx context.Context, e *entry, do func(context.Context, *Session) error) error {
-	session, slots, err := i.session(e.question)
+// withSession has one of the requests of a credential made, once fewer than so many are under way.
+func (i *Inventory) withSession(ctx context.Context, e *entry, most int, do func(context.Context, *Session) error) error {
+	session, slots, err := i.session(e.question, most)
 	if err != nil {
 		return err
 	}
@@ -335,13 +424,40 @@ func (i *Inventory) withSession(ctx context.Context, e *entry, do func(context.C
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if i.mustWait(e) {
+		return errHeld
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	return do(ctx, session)
+	err = do(ctx, session)
+	// Whoever has the slot next is to know.
+	i.hold(e, e.explain(err))
+	return err
+}
+
+// hold notes that Azure wants to be left alone: it throttles whoever asks, not what is asked.
+func (i *Inventory) hold(e *entry, problem *Problem) {
+	if problem == nil || problem.RetryAfter == 0 {
+		return
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if until := i.clock.Now().Add(problem.RetryAfter); until.After(i.holds[e.limits()]) {
+		i.holds[e.limits()] = until
+	}
+}
+
+// held reports whether Azure wants to be left alone; i.mu is held.
+func (i *Inventory) held(e *entry) bool { return i.clock.Now().Before(i.holds[e.limits()]) }
+
+func (i *Inventory) mustWait(e *entry) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.held(e)
 }
 
 // session returns what a question is asked with, and the slots that it takes one of.
-func (i *Inventory) session(q question) (*Session, chan struct{}, error) {
+func (i *Inventory) session(q question, most int) (*Session, chan struct{}, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	found, ok := i.sessions[q.who]
@@ -350,13 +466,14 @@ func (i *Inventory) session(q question) (*Session, chan struct{}, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		found = &session{Session: connected, slots: map[string]chan struct{}{}}
+		found = &session{Session: connected, slots: map[lane]chan struct{}{}}
 		i.sessions[q.who] = found
 	}
-	slots, ok := found.slots[q.subscriptionID]
+	in := lane{q.subscriptionID, most}
+	slots, ok := found.slots[in]
 	if !ok {
-		slots = make(chan struct{}, inFlight)
-		found.slots[q.subscriptionID] = slots
+		slots = make(chan struct{}, most)
+		found.slots[in] = slots
 	}
 	_, attended := i.entries[q.credential.token().key]
 	found.tokens.unattended.Store(!attended)

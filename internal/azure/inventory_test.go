@@ -34,6 +34,8 @@ type stock struct {
 
 	toldMu sync.Mutex
 	told   []string
+	// reconcile is what a connector does when it is told; nil for nothing.
+	reconcile func(connector string)
 }
 
 func newStock(t *testing.T, edit ...func(*simulated.Config)) *stock {
@@ -42,8 +44,12 @@ func newStock(t *testing.T, edit ...func(*simulated.Config)) *stock {
 	s.g.SetDefaultEventuallyTimeout(30 * time.Second)
 	s.Inventory = NewInventory(s.rig.connect, s.rig.clock, func(connector string) {
 		s.toldMu.Lock()
-		defer s.toldMu.Unlock()
 		s.told = append(s.told, connector)
+		reconcile := s.reconcile
+		s.toldMu.Unlock()
+		if reconcile != nil {
+			reconcile(connector)
+		}
 	})
 	return s
 }
@@ -101,16 +107,21 @@ func (s *stock) settle(lists int) {
 	s.g.Eventually(func(g Gomega) {
 		s.rig.clock.Step(0)
 		g.Expect(s.lists()).To(Equal(lists))
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		for _, e := range s.entries {
-			g.Expect(e.running).To(BeFalse())
-			g.Expect(e.due).To(BeTemporally(">", s.rig.clock.Now()))
-			for name, asked := range e.deleting {
-				g.Expect(asked).NotTo(BeZero(), name)
-			}
-		}
+		s.expectQuiet(g)
 	}).Should(Succeed())
+}
+
+// expectQuiet expects that nothing is under way, or due.
+func (s *stock) expectQuiet(g Gomega) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.entries {
+		g.Expect(e.running).To(BeFalse())
+		g.Expect(e.due).To(BeTemporally(">", s.rig.clock.Now()))
+		for name, asked := range e.deleting {
+			g.Expect(asked).NotTo(BeZero(), name)
+		}
+	}
 }
 
 // step moves the clock to the next request about a target and returns how long that was.
@@ -481,8 +492,12 @@ func TestInventoryBacksOffFromRefusedDeletes(t *testing.T) {
 		s.g.Eventually(func(g Gomega) {
 			listing, known := s.List(alice, target(), time.Time{})
 			g.Expect(known).To(BeTrue())
-			g.Expect(listing.Problem).NotTo(BeNil())
-			g.Expect(listing.Problem.Reason).To(Equal(v1alpha1.ReasonForbidden))
+			g.Expect(listing.Problem).To(BeNil(), "the target's other nodes are well")
+			g.Expect(listing.Refused).NotTo(BeNil())
+			g.Expect(listing.Refused.Reason).To(Equal(v1alpha1.ReasonForbidden))
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			g.Expect(s.entries[target().key()].refusals).To(Equal(attempt + 1))
 		}).Should(Succeed())
 		s.g.Eventually(s.takeTold).Should(ContainElement(alice))
 		s.g.Expect(s.step(target())).To(And(BeNumerically(">=", wait), BeNumerically("<=", wait*6/5)), "attempt %d", attempt)
@@ -491,9 +506,98 @@ func TestInventoryBacksOffFromRefusedDeletes(t *testing.T) {
 	}
 
 	s.become(simulated.Contributor)
-	s.g.Expect(s.step(target())).To(BeNumerically(">=", refreshInterval), "once Azure lists again, nothing hurries")
 	s.Delete(alice, target(), group, agree)
 	s.g.Eventually(s.left).Should(BeEmpty())
+	s.g.Eventually(func() *Problem { listing, _ := s.List(alice, target(), time.Time{}); return listing.Refused }).Should(BeNil())
+}
+
+// A refusal is no news any more once somebody else has deleted the container group.
+func TestInventoryForgetsARefusalWithTheContainerGroup(t *testing.T) {
+	s := newStock(t)
+	s.start(t)
+	group := s.plant(t, "node", "web", "uid")
+	s.List(alice, target(), time.Time{})
+	s.settle(1)
+	s.become(simulated.Reader)
+	s.Delete(alice, target(), group, agree)
+	refused := func() *Problem { listing, _ := s.List(alice, target(), time.Time{}); return listing.Refused }
+	s.g.Eventually(refused).ShouldNot(BeNil())
+	s.settle(1)
+	s.g.Expect(s.DeleteContainerGroup(target().SubscriptionID, target().ResourceGroup, group.Name)).To(Succeed())
+	s.step(target())
+	s.g.Eventually(refused).Should(BeNil())
+}
+
+// What Azure listed last is known as long as it is asked in vain.
+func TestInventoryRemembersTheLastListing(t *testing.T) {
+	s := newStock(t)
+	s.start(t)
+	s.plant(t, "node", "web", "uid")
+	s.List(alice, target(), time.Time{})
+	s.settle(1)
+	s.g.Expect(s.SetRoleAssignments(simulated.DefaultClientID)).To(Succeed())
+	s.step(target())
+	s.g.Eventually(func(g Gomega) {
+		listing, _ := s.List(alice, target(), time.Time{})
+		g.Expect(listing.Problem).NotTo(BeNil())
+		g.Expect(listing.OfNode("node")).To(ConsistOf(HaveField("Name", "default-web")))
+	}).Should(Succeed())
+}
+
+// What is asked by name is asked when somebody wants to know, and slows nothing else down.
+func TestInventoryAsksByNameOnce(t *testing.T) {
+	s := newStock(t)
+	s.start(t)
+	s.List(alice, target(), time.Time{})
+	s.settle(1)
+	const many = 100
+	for n := range many {
+		s.Named(alice, target(), fmt.Sprint("default-", n), time.Time{})
+	}
+	s.g.Eventually(func() int { s.rig.clock.Step(0); return s.Requests()["ContainerGroups.Get"] }).Should(Equal(many))
+	s.g.Expect(s.step(target())).To(BeNumerically("<=", refreshInterval*11/10), "the list is renewed as before")
+	s.g.Eventually(s.lists).Should(Equal(2))
+	s.g.Eventually(func() bool { _, ok := s.next(target()); return ok }).Should(BeTrue())
+	s.rig.clock.Step(10 * time.Minute)
+	s.g.Eventually(s.lists).Should(Equal(3))
+	s.g.Expect(s.Requests()["ContainerGroups.Get"]).To(Equal(many))
+}
+
+func TestInventoryAsksByName(t *testing.T) {
+	s := newStock(t)
+	s.start(t)
+	group := s.plant(t, "node", "web", "uid")
+	named := func(name string, since time.Time) func() NamedGroup {
+		return func() NamedGroup {
+			s.rig.clock.Step(0)
+			answer, known := s.Named(alice, target(), name, since)
+			if !known {
+				return NamedGroup{}
+			}
+			answer.AskedAt = time.Time{}
+			return answer
+		}
+	}
+	s.g.Eventually(named(group.Name, time.Time{})).Should(Equal(NamedGroup{ContainerGroup: group, Exists: true}))
+	_, known := s.Named(alice, target(), "default-other", s.rig.clock.Now())
+	s.g.Expect(known).To(BeFalse())
+	s.g.Eventually(func() bool {
+		s.rig.clock.Step(0)
+		_, known := s.Named(alice, target(), "default-other", time.Time{})
+		return known
+	}).Should(BeTrue())
+	s.g.Expect(named("default-other", time.Time{})()).To(Equal(NamedGroup{}))
+
+	s.g.Expect(s.DeleteContainerGroup(target().SubscriptionID, target().ResourceGroup, group.Name)).To(Succeed())
+	s.rig.clock.Step(time.Second)
+	since := s.rig.clock.Now()
+	s.g.Expect(named(group.Name, since)()).To(Equal(NamedGroup{}), "what was said before is too old")
+	s.g.Eventually(func() bool {
+		s.rig.clock.Step(0)
+		_, known := s.Named(alice, target(), group.Name, since)
+		return known
+	}).Should(BeTrue())
+	s.g.Expect(named(group.Name, since)().Exists).To(BeFalse())
 }
 
 // TestInventoryUnderLoad is for the race detector: many connectors, targets, deletes and sweeps at once.

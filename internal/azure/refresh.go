@@ -5,6 +5,7 @@ package azure
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"math/rand/v2"
 	"reflect"
@@ -43,13 +44,6 @@ func (i *Inventory) postpone(e *entry) {
 		e.timer.Stop()
 	}
 	e.due = time.Time{}
-	if e.answer.Problem != nil && e.answer.Problem.RetryAfter > 0 {
-		// Azure throttles whoever asks, not what is asked.
-		until := i.clock.Now().Add(e.answer.Problem.RetryAfter)
-		if until.After(i.holds[e.limits()]) {
-			i.holds[e.limits()] = until
-		}
-	}
 	i.schedule(e, i.clock.Now().Add(i.wait(e)))
 }
 
@@ -61,8 +55,8 @@ func (i *Inventory) refresh(e *entry) {
 		i.mu.Unlock()
 		return
 	}
-	if hold := i.holds[e.limits()]; i.clock.Now().Before(hold) {
-		i.schedule(e, hold)
+	if i.held(e) {
+		i.schedule(e, i.clock.Now())
 		i.mu.Unlock()
 		return
 	}
@@ -75,7 +69,7 @@ func (i *Inventory) refresh(e *entry) {
 
 	askedAt := due
 	var value any
-	err := i.withSession(ctx, e, func(ctx context.Context, s *Session) (err error) {
+	err := i.withSession(ctx, e, inFlight, func(ctx context.Context, s *Session) (err error) {
 		askedAt = i.clock.Now()
 		value, err = e.ask(ctx, s)
 		return err
@@ -88,6 +82,10 @@ func (i *Inventory) refresh(e *entry) {
 	if ctx.Err() != nil {
 		return
 	}
+	if errors.Is(err, errHeld) {
+		i.schedule(e, i.clock.Now())
+		return
+	}
 	before := e.answer
 	e.took = i.clock.Since(askedAt)
 	e.take(value, e.explain(err), askedAt, i.clock.Now())
@@ -95,6 +93,12 @@ func (i *Inventory) refresh(e *entry) {
 		maps.DeleteFunc(e.deleting, func(name string, asked time.Time) bool {
 			return !asked.IsZero() && (i.clock.Since(asked) > deletePatience || !e.lists(name))
 		})
+		if e.refused != nil && !e.lists(e.refusedGroup) {
+			e.refusals, e.refused = 0, nil
+		}
+		if !askedAt.Before(e.retryAt) {
+			clear(e.putOff)
+		}
 	}
 	names := slices.Collect(maps.Keys(e.waiting))
 	if e.differs(before) {
@@ -106,7 +110,13 @@ func (i *Inventory) refresh(e *entry) {
 	case err != nil:
 		i.postpone(e)
 	default:
-		i.schedule(e, i.clock.Now().Add(i.wait(e)))
+		if !e.once {
+			i.schedule(e, i.clock.Now().Add(i.wait(e)))
+		}
+		if len(e.putOff) > 0 {
+			// Somebody has wanted this listing sooner.
+			i.schedule(e, e.retryAt)
+		}
 		if before.Problem != nil {
 			i.retryOthers(e)
 		}
@@ -143,6 +153,9 @@ func (e *entry) take(value any, problem *Problem, askedAt, now time.Time) {
 			e.answer.ChangedAt = now
 		}
 		e.answer.Value, e.answer.Have = value, true
+		if groups, ok := value.([]ContainerGroup); ok {
+			e.groups = groups
+		}
 		if e.answer.GoodSince.IsZero() {
 			e.answer.GoodSince = now
 		}
@@ -189,23 +202,31 @@ func (i *Inventory) tell(names ...string) {
 func (i *Inventory) wait(e *entry) time.Duration {
 	wait := i.interval(e)
 	failures := e.unsettledFor
-	if e.answer.Problem != nil {
+	if e.answer.Problem != nil || e.refused != nil {
 		failures = max(e.failures, e.refusals)
 	}
 	if failures > 0 {
 		wait = min(firstRetry<<min(failures-1, 10), lastRetry)
 	}
 	wait += rand.N(wait / 10)
-	if e.answer.Problem != nil {
-		wait = max(wait, e.answer.Problem.RetryAfter)
+	return max(wait, e.retryAfter())
+}
+
+// retryAfter is how long Azure asked to wait, with the last answer to a look or to a wish to delete.
+func (e *entry) retryAfter() time.Duration {
+	var wanted time.Duration
+	for _, problem := range []*Problem{e.answer.Problem, e.refused} {
+		if problem != nil {
+			wanted = max(wanted, problem.RetryAfter)
+		}
 	}
-	return wait
+	return wanted
 }
 
 func (i *Inventory) interval(e *entry) time.Duration {
 	asked := 0
 	for _, other := range i.entries {
-		if other.limits() == e.limits() {
+		if other.limits() == e.limits() && !other.once {
 			asked++
 		}
 	}

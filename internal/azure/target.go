@@ -66,6 +66,11 @@ func (t Target) String() string {
 	return fmt.Sprintf("resource group %s of subscription %s", t.ResourceGroup, t.SubscriptionID)
 }
 
+// SamePlace reports whether two targets are the same resource group, whatever the credentials.
+func (t Target) SamePlace(other Target) bool {
+	return t.Cloud == other.Cloud && strings.EqualFold(t.SubscriptionID, other.SubscriptionID) && strings.EqualFold(t.ResourceGroup, other.ResourceGroup)
+}
+
 // Format prints String, so that no verb prints the secret.
 func (t Target) Format(state fmt.State, _ rune) { fmt.Fprint(state, t.String()) }
 

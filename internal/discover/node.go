@@ -59,23 +59,30 @@ const recheck = 30 * time.Second
 // NodeNameField indexes connectors by the names of the nodes that they come to.
 const NodeNameField = "nodeNames"
 
-// Rival returns the oldest of the other connectors that come to a node's name, where that is older; empty where
-// there is none. One that is being deleted holds the name until its node is gone.
-func (d *Discoverer) Rival(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, nodeName string) (string, error) {
+// Rival returns which of the other connectors that come to a node's name has it: the owner, whose node is there already,
+// and else the oldest; empty where that is the connector itself. One that is being deleted holds the name until its node
+// is gone.
+func (d *Discoverer) Rival(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, nodeName, owner string) (string, error) {
+	if owner == connector.Name {
+		return "", nil
+	}
 	var list v1alpha1.VirtualKubeletConnectorList
 	if err := d.Cache.List(ctx, &list, client.MatchingFields{NodeNameField: nodeName}); err != nil {
 		return "", fmt.Errorf("list the connectors that come to node %s: %w", nodeName, err)
 	}
-	oldest := connector
+	first := connector
 	for i := range list.Items {
-		if older(&list.Items[i], oldest) {
-			oldest = &list.Items[i]
+		if list.Items[i].Name == owner {
+			return owner, nil
+		}
+		if older(&list.Items[i], first) {
+			first = &list.Items[i]
 		}
 	}
-	if oldest.Name == connector.Name {
+	if first.Name == connector.Name {
 		return "", nil
 	}
-	return oldest.Name, nil
+	return first.Name, nil
 }
 
 func older(a, b *v1alpha1.VirtualKubeletConnector) bool {
@@ -85,8 +92,9 @@ func older(a, b *v1alpha1.VirtualKubeletConnector) bool {
 	return a.CreationTimestamp.Before(&b.CreationTimestamp)
 }
 
-// Node reads what is known of a node whose container groups are in target.
-func (d *Discoverer) Node(ctx context.Context, node identity.Node, target azure.Target) (NodeFacts, error) {
+// Node reads what is known of a node whose container groups are in target. One that was started has its claim, also where
+// somebody has deleted the Secret that says so.
+func (d *Discoverer) Node(ctx context.Context, node identity.Node, target azure.Target, started bool) (NodeFacts, error) {
 	var secret corev1.Secret
 	err := d.Cache.Get(ctx, client.ObjectKey{Namespace: d.Namespace, Name: node.Name}, &secret)
 	if client.IgnoreNotFound(err) != nil {
@@ -95,12 +103,16 @@ func (d *Discoverer) Node(ctx context.Context, node identity.Node, target azure.
 	if secret.Labels[identity.LabelIdentity] != node.Hash() {
 		secret = corev1.Secret{}
 	}
+	// The identity of a node is the same whichever connector it is of.
+	if of := secret.Labels[identity.LabelConnector]; of != "" && of != node.Connector && !started {
+		secret = corev1.Secret{}
+	}
 
 	serving, err := d.serving(node, secret.Data)
 	if err != nil {
 		return NodeFacts{}, err
 	}
-	if secret.Annotations[identity.AnnotationClaim] == node.Hash() {
+	if started || secret.Annotations[identity.AnnotationClaim] == node.Hash() {
 		return NodeFacts{Claim: Claim{State: Claimed}, Serving: serving}, nil
 	}
 	claim, err := d.claim(ctx, node, target)
@@ -133,22 +145,32 @@ func (d *Discoverer) claim(ctx context.Context, node identity.Node, target azure
 	if !known || listing.Problem != nil {
 		return Claim{State: ClaimPending}, nil
 	}
-	var foreign []string
-	for _, group := range listing.OfNode(node.Name) {
-		owned, err := PodLives(ctx, d.Live, group)
-		if err != nil {
-			return Claim{}, err
-		}
-		if !owned {
-			foreign = append(foreign, group.Name)
-		}
+	orphans, err := Orphans(ctx, d.Live, listing.OfNode(node.Name))
+	if err != nil {
+		return Claim{}, err
 	}
-	if len(foreign) == 0 {
+	if len(orphans) == 0 {
 		return Claim{State: Claimed}, nil
 	}
 	d.Inventory.List(node.Connector, target, listing.AskedAt.Add(recheck))
+	foreign := azure.Names(orphans)
 	slices.Sort(foreign)
 	return Claim{State: ClaimRefused, Foreign: foreign}, nil
+}
+
+// Orphans returns those of container groups whose pods do not exist in this cluster, by live reads.
+func Orphans(ctx context.Context, live client.Reader, groups []azure.ContainerGroup) ([]azure.ContainerGroup, error) {
+	var orphans []azure.ContainerGroup
+	for _, group := range groups {
+		lives, err := PodLives(ctx, live, group)
+		if err != nil {
+			return nil, err
+		}
+		if !lives {
+			orphans = append(orphans, group)
+		}
+	}
+	return orphans, nil
 }
 
 // PodLives reports whether the pod that a container group was made for exists in this cluster, by a

@@ -37,7 +37,7 @@ func nodeSecret(certificate Certificate, edit ...func(*corev1.Secret)) *corev1.S
 func unclaimed(secret *corev1.Secret) { secret.Annotations = nil }
 
 func (w *world) node(ctx context.Context) NodeFacts {
-	facts, err := w.Node(ctx, node(), target())
+	facts, err := w.Node(ctx, node(), target(), false)
 	w.g.Expect(err).NotTo(HaveOccurred())
 	return facts
 }
@@ -101,6 +101,11 @@ func TestClaims(t *testing.T) {
 			},
 			want: Claim{State: ClaimRefused, Foreign: []string{"default-web"}},
 		},
+		"another connector's claim on the same node": {
+			edit:   func(w *world) { w.plant(node().Name, "web", "uid") },
+			secret: func(secret *corev1.Secret) { secret.Labels[identity.LabelConnector] = "other" },
+			want:   Claim{State: ClaimRefused, Foreign: []string{"default-web"}},
+		},
 		"another identity's claim": {
 			edit:   func(w *world) { w.plant(node().Name, "web", "uid") },
 			secret: func(secret *corev1.Secret) { secret.Annotations[identity.AnnotationClaim] = "former" },
@@ -145,7 +150,7 @@ func TestAClaimNeedsThePodsRead(t *testing.T) {
 	w.plant(node().Name, "web", "uid")
 	w.g.Expect(w.claims(t.Context()).State).To(Equal(ClaimRefused))
 	w.fails(&corev1.Pod{})
-	facts, err := w.Node(t.Context(), node(), target())
+	facts, err := w.Node(t.Context(), node(), target(), false)
 	w.g.Expect(err).To(MatchError("get Pod default/web: the API server is gone"))
 	w.g.Expect(facts.Claim.State).NotTo(Equal(Claimed))
 }
@@ -153,7 +158,7 @@ func TestAClaimNeedsThePodsRead(t *testing.T) {
 func TestNodeThatCannotBeRead(t *testing.T) {
 	w := newWorld(t)
 	w.fails(&corev1.Secret{})
-	_, err := w.Node(t.Context(), node(), target())
+	_, err := w.Node(t.Context(), node(), target(), false)
 	w.g.Expect(err).To(MatchError("get Secret vk-connector-system/virtual-kubelet-aci-linux-eastus: the API server is gone"))
 }
 
@@ -174,23 +179,30 @@ func TestRival(t *testing.T) {
 	})
 	for name, test := range map[string]struct {
 		others []client.Object
+		owner  string
 		want   string
 	}{
 		"alone":                      {},
-		"an older one":               {[]client.Object{named("z", at.Add(-time.Minute))}, "z"},
-		"a younger one":              {[]client.Object{named("a", at.Add(time.Minute))}, ""},
-		"as old, of an earlier name": {[]client.Object{named("a", at)}, "a"},
-		"as old, of a later name":    {[]client.Object{named("z", at)}, ""},
+		"an older one":               {others: []client.Object{named("z", at.Add(-time.Minute))}, want: "z"},
+		"a younger one":              {others: []client.Object{named("a", at.Add(time.Minute))}, want: ""},
+		"as old, of an earlier name": {others: []client.Object{named("a", at)}, want: "a"},
+		"as old, of a later name":    {others: []client.Object{named("z", at)}, want: ""},
 		"the oldest of several": {
-			[]client.Object{named("b", at.Add(-time.Minute)), named("z", at.Add(-2*time.Minute)), named("a", at.Add(-time.Minute))}, "z",
+			others: []client.Object{named("b", at.Add(-time.Minute)), named("z", at.Add(-2*time.Minute)), named("a", at.Add(-time.Minute))}, want: "z",
 		},
-		"one with another prefix":   {[]client.Object{elsewhere}, ""},
-		"one that is being deleted": {[]client.Object{deleted}, "deleted"},
+		"one with another prefix":            {others: []client.Object{elsewhere}, want: ""},
+		"one that is being deleted":          {others: []client.Object{deleted}, want: "deleted"},
+		"an older one, that has the node":    {others: []client.Object{named("z", at.Add(-time.Minute))}, owner: "z", want: "z"},
+		"a younger one, that has the node":   {others: []client.Object{named("z", at.Add(time.Minute))}, owner: "z", want: "z"},
+		"an older one, and the node is ours": {others: []client.Object{named("z", at.Add(-time.Minute))}, owner: "m"},
+		"a node of one that has another name by now": {
+			others: []client.Object{named("b", at.Add(-time.Minute)), elsewhere}, owner: "elsewhere", want: "b",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ours := named("m", at)
 			w := newWorld(t, append(test.others, ours)...)
-			rival, err := w.Rival(t.Context(), ours, "edge-linux-eastus")
+			rival, err := w.Rival(t.Context(), ours, "edge-linux-eastus", test.owner)
 			w.g.Expect(err).NotTo(HaveOccurred())
 			w.g.Expect(rival).To(Equal(test.want))
 		})
@@ -198,7 +210,7 @@ func TestRival(t *testing.T) {
 	t.Run("can't be read", func(t *testing.T) {
 		w := newWorld(t)
 		w.fails(&v1alpha1.VirtualKubeletConnector{})
-		_, err := w.Rival(t.Context(), named("m", at), "edge-linux-eastus")
+		_, err := w.Rival(t.Context(), named("m", at), "edge-linux-eastus", "")
 		w.g.Expect(err).To(MatchError("list the connectors that come to node edge-linux-eastus: the API server is gone"))
 	})
 }

@@ -14,6 +14,9 @@ import (
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 )
 
+// Domain begins the names of the operator's own labels and annotations.
+const Domain = "connector.virtual-kubelet.io/"
+
 // Labels and annotations on the objects that belong to a connector.
 const (
 	// LabelConnector holds the name of the connector.
@@ -39,8 +42,16 @@ const (
 	// with the node's tag are this node's.
 	AnnotationClaim = "connector.virtual-kubelet.io/claim"
 
+	// AnnotationPlace on what is made for a node, but for its Secret, says where its container groups are, and by whose
+	// identity they were made; without secrets.
+	AnnotationPlace = "connector.virtual-kubelet.io/place"
+
 	// AnnotationTaint on a Node says which taint the operator keeps on it; empty where it keeps none.
 	AnnotationTaint = "connector.virtual-kubelet.io/taint"
+
+	// AnnotationFormerTaints on a node's Deployment lists the taints that its Node may have been made with and that are
+	// not asked for any more, until AnnotationTaint is on the Node.
+	AnnotationFormerTaints = "connector.virtual-kubelet.io/former-taints"
 
 	// LabelVirtualNode is the label, with value VirtualNode, that a virtual kubelet puts on its Node.
 	LabelVirtualNode = "type"

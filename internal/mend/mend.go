@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package mend does for a living node what its virtual kubelet cannot: it labels and taints the Node, takes back a
-// cordon, and ends a wait for a restart that has lost its reason. It never creates a Node.
+// cordon, ends a wait for a restart that has lost its reason, and a process that hangs. It never creates a Node.
 package mend
 
 import (
@@ -17,6 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	"k8s.io/utils/clock"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
@@ -29,6 +31,7 @@ import (
 // Mender mends living nodes.
 type Mender struct {
 	Client client.Client
+	Clock  clock.PassiveClock
 }
 
 // Mend mends a desired node as far as it is needed. It is told since when all is good that a virtual kubelet needs to
@@ -38,7 +41,7 @@ func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *obser
 		return nil
 	}
 	if observed.Node != nil {
-		if err := m.taint(ctx, desired, observed.Node); err != nil {
+		if err := m.taint(ctx, desired, observed); err != nil {
 			return err
 		}
 		if err := m.mark(ctx, desired, observed.Node); err != nil {
@@ -53,7 +56,35 @@ func (m *Mender) Mend(ctx context.Context, desired resolve.Node, observed *obser
 	if observed.Node == nil && hadNode {
 		return m.remake(ctx, observed.Pods)
 	}
+	if err := m.renewTokens(ctx, observed); err != nil {
+		return err
+	}
 	return m.endBackoff(ctx, observed.Pods, goodSince)
+}
+
+// Keep mends a node that is not desired any more, and runs until the one that replaces it can be started: it sees that its
+// virtual kubelet runs, and has a Node and a token that counts.
+func (m *Mender) Keep(ctx context.Context, observed *observe.Node, hadNode bool) error {
+	if err := m.Start(ctx, observed); err != nil {
+		return err
+	}
+	if observed.Node == nil && hadNode {
+		return m.remake(ctx, observed.Pods)
+	}
+	return m.renewTokens(ctx, observed)
+}
+
+// Start starts a virtual kubelet that somebody has stopped, and whose Deployment is not applied.
+func (m *Mender) Start(ctx context.Context, observed *observe.Node) error {
+	if observed.Deployment == nil || ptr.Deref(observed.Deployment.Spec.Replicas, 1) > 0 {
+		return nil
+	}
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"replicas":1}}`))
+	err := m.Client.Patch(ctx, observed.Deployment.DeepCopy(), patch, apply.FieldOwner)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("scale Deployment %s to 1: %w", observed.Name, err)
+	}
+	return nil
 }
 
 // remake deletes the pods of a node whose Node somebody has deleted: a virtual kubelet makes its Node
@@ -62,6 +93,22 @@ func (m *Mender) remake(ctx context.Context, pods []corev1.Pod) error {
 	for i := range pods {
 		if err := m.restart(ctx, &pods[i]); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// renewTokens deletes the pods that are older than their ServiceAccount, which somebody has deleted and the operator made
+// anew: their tokens are of the former one, and the API server takes them no more.
+func (m *Mender) renewTokens(ctx context.Context, observed *observe.Node) error {
+	if observed.ServiceAccount == nil {
+		return nil
+	}
+	for i := range observed.Pods {
+		if pod := &observed.Pods[i]; pod.CreationTimestamp.Before(&observed.ServiceAccount.CreationTimestamp) {
+			if err := m.restart(ctx, pod); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -90,12 +137,19 @@ func (m *Mender) mark(ctx context.Context, desired resolve.Node, node *corev1.No
 
 // taint puts the taint that is asked for on the Node, and takes the one off that was asked for before: a virtual
 // kubelet does so only when it makes the Node. Taints of others stay, so the list is not applied but patched.
-func (m *Mender) taint(ctx context.Context, desired resolve.Node, node *corev1.Node) error {
+func (m *Mender) taint(ctx context.Context, desired resolve.Node, observed *observe.Node) error {
+	node := observed.Node
 	taints := slices.Clone(node.Spec.Taints)
-	former, recorded := node.Annotations[identity.AnnotationTaint]
-	if recorded && former != taintText(desired.Taint) {
-		taints = slices.DeleteFunc(taints, func(t corev1.Taint) bool { return taintText(&t) == former })
+	var former []string
+	if kept, recorded := node.Annotations[identity.AnnotationTaint]; recorded {
+		former = []string{kept}
+	} else if observed.Deployment != nil {
+		former = mayCarry(observed.Deployment)
 	}
+	taints = slices.DeleteFunc(taints, func(t corev1.Taint) bool {
+		text := taintText(&t)
+		return text != taintText(desired.Taint) && slices.Contains(former, text)
+	})
 	if want := desired.Taint; want != nil {
 		i := slices.IndexFunc(taints, func(t corev1.Taint) bool { return t.MatchTaint(want) })
 		switch {
@@ -146,11 +200,56 @@ func (m *Mender) endBackoff(ctx context.Context, pods []corev1.Pod, goodSince ti
 	return nil
 }
 
-func (m *Mender) restart(ctx context.Context, pod *corev1.Pod) error {
+// hangs is how long a virtual kubelet may hang before it is restarted, counted from when the control plane gave up
+// waiting for its Node: 40 s after the last heartbeat, unless it is told otherwise.
+const hangs = 2 * time.Minute
+
+// EndHang deletes a pod of a node that runs although nothing is heard of its Node any more: the kubelet of its machine
+// sees no more of the process than an open port. A process that starts is left alone, however long it reads the container
+// groups of its resource group before its first heartbeat. EndHang says after which time to look again; 0 is when
+// something changes.
+func (m *Mender) EndHang(ctx context.Context, observed *observe.Node) (after time.Duration, err error) {
+	if observed.Node == nil {
+		return 0, nil
+	}
+	ready := observe.ReadyCondition(observed.Node)
+	if ready == nil || ready.Status != corev1.ConditionUnknown {
+		return 0, nil // something is heard of it
+	}
+	for i := range observed.Pods {
+		started, runs := runsSince(&observed.Pods[i])
+		if !runs || !ready.LastHeartbeatTime.After(started) {
+			continue
+		}
+		if left := hangs - m.Clock.Since(ready.LastTransitionTime.Time); left > 0 {
+			return left, nil
+		}
+		// It answers no signal, and is not to be there beside its successor for long.
+		if err := m.restart(ctx, &observed.Pods[i], client.GracePeriodSeconds(1)); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// runsSince says when the container of a pod started, if the pod is ready: on a machine that is lost it is not.
+func runsSince(pod *corev1.Pod) (started time.Time, runs bool) {
+	ready := slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.State.Running != nil {
+			return status.State.Running.StartedAt.Time, ready
+		}
+	}
+	return time.Time{}, false
+}
+
+func (m *Mender) restart(ctx context.Context, pod *corev1.Pod, how ...client.DeleteOption) error {
 	if !pod.DeletionTimestamp.IsZero() {
 		return nil
 	}
-	err := m.Client.Delete(ctx, pod, client.Preconditions{UID: &pod.UID})
+	err := m.Client.Delete(ctx, pod, append(how, client.Preconditions{UID: &pod.UID})...)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Pod %s: %w", client.ObjectKeyFromObject(pod), err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/kubernetes/scheme"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -481,6 +483,105 @@ func TestANodeThatSomebodyDeletedIsMadeAnew(t *testing.T) {
 	}
 }
 
+func TestANodeThatIsKept(t *testing.T) {
+	at := func(seconds int64) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "vk-connector-system", Name: "node", UID: "uid", CreationTimestamp: metav1.Unix(seconds, 0)}
+	}
+	pod := corev1.Pod{ObjectMeta: at(100)}
+	for name, test := range map[string]struct {
+		replicas int32
+		node     *corev1.Node
+		hadNode  bool
+		account  metav1.ObjectMeta
+		deleted  int
+		patched  []string
+	}{
+		"that runs":                         {replicas: 1, node: made(), hadNode: true, account: at(99)},
+		"that was stopped":                  {node: made(), hadNode: true, account: at(99), patched: []string{`{"spec":{"replicas":1}}`}},
+		"whose Node is gone":                {replicas: 1, hadNode: true, account: at(99), deleted: 1},
+		"whose Node was never there":        {replicas: 1, account: at(99)},
+		"whose ServiceAccount is made anew": {replicas: 1, node: made(), hadNode: true, account: at(101), deleted: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			deployment := &appsv1.Deployment{ObjectMeta: at(99), Spec: appsv1.DeploymentSpec{Replicas: &test.replicas}}
+			r := newRecorder(pod.DeepCopy(), deployment)
+			observed := &observe.Node{
+				Deployment: deployment, ServiceAccount: &corev1.ServiceAccount{ObjectMeta: test.account}, Node: test.node, Pods: []corev1.Pod{pod},
+			}
+			g.Expect((&mend.Mender{Client: r}).Keep(t.Context(), observed, test.hadNode)).To(Succeed())
+			g.Expect(r.deleted).To(HaveLen(test.deleted))
+			g.Expect(r.patched).To(Equal(test.patched))
+			r.expectApplied(g)
+		})
+	}
+}
+
+func TestAProcessThatHangsIsEnded(t *testing.T) {
+	start := time.Unix(1000, 0)
+	heard, silent := start.Add(time.Hour), start.Add(time.Hour+40*time.Second)
+	for name, test := range map[string]struct {
+		edit    func(*corev1.Node, *corev1.Pod)
+		after   time.Duration
+		looks   time.Duration
+		deleted int
+	}{
+		"silent for long":    {after: 2 * time.Minute, deleted: 1},
+		"silent not so long": {after: 110 * time.Second, looks: 10 * time.Second},
+		"heard of": {after: time.Hour, edit: func(n *corev1.Node, _ *corev1.Pod) {
+			n.Status.Conditions[0].Status = corev1.ConditionTrue
+		}},
+		"not ready by its own account": {after: time.Hour, edit: func(n *corev1.Node, _ *corev1.Pod) {
+			n.Status.Conditions[0].Status = corev1.ConditionFalse
+		}},
+		"starting since the last heartbeat": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) {
+			p.Status.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(heard)
+		}},
+		"on a machine that is lost": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) {
+			p.Status.Conditions[0].Status = corev1.ConditionFalse
+		}},
+		"crashing": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) {
+			p.Status.ContainerStatuses[0].State = corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+		}},
+		"not created yet": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) { p.Status.ContainerStatuses = nil }},
+		"going already": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) {
+			p.DeletionTimestamp = new(metav1.NewTime(silent))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			n := made(func(n *corev1.Node) {
+				n.Status.Conditions = []corev1.NodeCondition{{
+					Type: corev1.NodeReady, Status: corev1.ConditionUnknown,
+					LastHeartbeatTime: metav1.NewTime(heard), LastTransitionTime: metav1.NewTime(silent),
+				}}
+			})
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "vk-connector-system", Name: "pod", UID: "pod-uid"},
+				Status: corev1.PodStatus{
+					Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+					ContainerStatuses: []corev1.ContainerStatus{{
+						State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(start)}},
+					}},
+				},
+			}
+			r := newRecorder(pod.DeepCopy())
+			if test.edit != nil {
+				test.edit(n, pod)
+			}
+			m := &mend.Mender{Client: r, Clock: clocktesting.NewFakePassiveClock(silent.Add(test.after))}
+			looks, err := m.EndHang(t.Context(), &observe.Node{Node: n, Pods: []corev1.Pod{*pod}})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(looks).To(Equal(test.looks))
+			g.Expect(r.deleted).To(HaveLen(test.deleted))
+			for _, how := range r.deleted {
+				g.Expect(how.GracePeriodSeconds).To(HaveValue(BeEquivalentTo(1)))
+				g.Expect(how.Preconditions.UID).To(HaveValue(BeEquivalentTo("pod-uid")))
+			}
+		})
+	}
+}
+
 func TestErrorsNameTheObject(t *testing.T) {
 	gone := errors.New("the API server is gone")
 	waits := corev1.Pod{
@@ -523,4 +624,29 @@ func TestTaintsOfANodeThatIsGone(t *testing.T) {
 	err := (&mend.Mender{Client: r}).Mend(t.Context(), desired(), &observe.Node{Node: observed}, time.Time{}, false)
 	g.Expect(r.patched).To(HaveLen(1))
 	g.Expect(err).To(MatchError(HavePrefix("label Node")), "the taint is no error")
+}
+
+// A ServiceAccount that was made anew is another one: the tokens of the former are of no use any more.
+func TestPodsWithTokensOfAFormerServiceAccount(t *testing.T) {
+	at := func(seconds int64) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "system", Name: "node-1", UID: "uid", CreationTimestamp: metav1.Unix(seconds, 0)}
+	}
+	for name, test := range map[string]struct {
+		account *corev1.ServiceAccount
+		deletes int
+	}{
+		"older than the pod":      {&corev1.ServiceAccount{ObjectMeta: at(99)}, 0},
+		"as old as the pod":       {&corev1.ServiceAccount{ObjectMeta: at(100)}, 0},
+		"made anew":               {&corev1.ServiceAccount{ObjectMeta: at(101)}, 1},
+		"gone, and not made anew": {nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			pod := &corev1.Pod{ObjectMeta: at(100)}
+			r := newRecorder(pod)
+			observed := &observe.Node{ServiceAccount: test.account, Pods: []corev1.Pod{*pod}}
+			g.Expect((&mend.Mender{Client: r}).Mend(t.Context(), desired(), observed, time.Time{}, false)).To(Succeed())
+			g.Expect(r.deleted).To(HaveLen(test.deletes))
+		})
+	}
 }

@@ -78,6 +78,18 @@ func (r Report) Withholding(os v1alpha1.OSType) *Finding {
 	return &Finding{Type: v1alpha1.ConditionAzureAccessible, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonNotChecked, Message: Waiting}
 }
 
+// Holding returns the finding that keeps a change from a virtual kubelet of an operating system that runs: one that is
+// Withholding, or that Azure can't be reached now, without which none starts; nil where nothing does.
+func (r Report) Holding(os v1alpha1.OSType) *Finding {
+	if finding := r.Withholding(os); finding != nil {
+		return finding
+	}
+	if r.Access.Status == metav1.ConditionUnknown && r.Access.Reason == v1alpha1.ReasonAzureUnavailable {
+		return &r.Access
+	}
+	return nil
+}
+
 // Assess judges.
 func Assess(resolved resolve.Resolved, checks discover.Checks) Report {
 	report := Report{Access: access(resolved, checks)}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -22,6 +23,14 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
+// How a virtual kubelet is told which taint it makes its Node with (azure-aci v1.6.4, cmd/virtual-kubelet/main.go).
+const (
+	ArgumentNoTaint     = "--disable-taint"
+	VariableTaintKey    = "VKUBELET_TAINT_KEY"
+	VariableTaintValue  = "VKUBELET_TAINT_VALUE"
+	VariableTaintEffect = "VKUBELET_TAINT_EFFECT"
+)
+
 const (
 	mountPath   = "/etc/virtual-kubelet"
 	kubeletPort = 10250
@@ -30,6 +39,11 @@ const (
 	// startupTimeout is long because the process reads every container group of its resource group
 	// before it makes the Node; a shorter one than that takes would be a crash loop.
 	startupTimeout = "15m"
+
+	// lostMachineSeconds is how long the pod stays on a machine that is not ready or not reachable. Without the
+	// virtual kubelet, its Node is not ready either, and the pods on that leave after the usual 300 seconds: by then
+	// the virtual kubelet has to run elsewhere, or it finds nothing but pods to end.
+	lostMachineSeconds = 30
 
 	// metadataAddress is where managed identities get their tokens, which no proxy can reach.
 	metadataAddress = "169.254.169.254"
@@ -83,13 +97,29 @@ func podSpec(resolved resolve.Resolved, node resolve.Node) (*applycorev1.PodSpec
 	if len(node.Pod.NodeSelector) > 0 {
 		spec.WithNodeSelector(node.Pod.NodeSelector)
 	}
-	for _, toleration := range node.Pod.Tolerations {
-		spec.WithTolerations(tolerate(toleration))
-	}
+	spec.WithTolerations(tolerations(node.Pod.Tolerations)...)
 	for _, name := range node.PullSecrets {
 		spec.WithImagePullSecrets(applycorev1.LocalObjectReference().WithName(name))
 	}
 	return spec, nil
+}
+
+// tolerations adds to what is given how long the pod stays on a machine that is lost, where that does not say it.
+func tolerations(given []v1alpha1.Toleration) []*applycorev1.TolerationApplyConfiguration {
+	out := make([]*applycorev1.TolerationApplyConfiguration, 0, len(given)+2)
+	for _, toleration := range given {
+		out = append(out, tolerate(toleration))
+	}
+	for _, key := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		said := slices.ContainsFunc(given, func(t v1alpha1.Toleration) bool {
+			return (t.Key == "" || string(t.Key) == key) && (t.Effect == "" || string(t.Effect) == string(corev1.TaintEffectNoExecute))
+		})
+		if !said {
+			out = append(out, applycorev1.Toleration().WithKey(key).WithOperator(corev1.TolerationOpExists).
+				WithEffect(corev1.TaintEffectNoExecute).WithTolerationSeconds(lostMachineSeconds))
+		}
+	}
+	return out
 }
 
 func tolerate(given v1alpha1.Toleration) *applycorev1.TolerationApplyConfiguration {
@@ -174,7 +204,7 @@ func arguments(node resolve.Node) []string {
 		"--client-verify-ca=" + mountPath + "/" + ClientCAKey,
 	}
 	if node.Taint == nil {
-		args = append(args, "--disable-taint")
+		args = append(args, ArgumentNoTaint)
 	}
 	if node.Network != nil && node.Network.ClusterDomain != "" {
 		args = append(args, "--cluster-domain="+node.Network.ClusterDomain)
@@ -200,8 +230,8 @@ func environment(resolved resolve.Resolved, node resolve.Node) []*applycorev1.En
 	}
 	if taint := node.Taint; taint != nil {
 		// The process takes a value that is set and empty for the empty value.
-		env = append(env, variable("VKUBELET_TAINT_KEY", taint.Key), variable("VKUBELET_TAINT_VALUE", taint.Value),
-			variable("VKUBELET_TAINT_EFFECT", string(taint.Effect)))
+		env = append(env, variable(VariableTaintKey, taint.Key), variable(VariableTaintValue, taint.Value),
+			variable(VariableTaintEffect, string(taint.Effect)))
 	}
 	add("ACI_QUOTA_CPU", node.Capacity.CPU)
 	add("ACI_QUOTA_MEMORY", node.Capacity.Memory)

@@ -13,6 +13,7 @@ import (
 	"maps"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
@@ -38,6 +39,10 @@ const (
 	// AnnotationChecksum on the pod template restarts the virtual kubelet when its Secret changes: the
 	// process reads it once.
 	AnnotationChecksum = "connector.virtual-kubelet.io/secret-checksum"
+
+	// AnnotationTemplate on the Deployment is a checksum of its pod template as it was rendered, which tells a change of
+	// what is wanted from somebody's edit.
+	AnnotationTemplate = "connector.virtual-kubelet.io/template-checksum"
 
 	// AzureKey is the key of a node's Secret that holds an AzureConfig.
 	AzureKey = "azure.json"
@@ -66,13 +71,47 @@ func Node(resolved resolve.Resolved, node resolve.Node, serving discover.Certifi
 	if err != nil {
 		return Children{}, err
 	}
+	place, err := place(resolved, node)
+	if err != nil {
+		return Children{}, err
+	}
+	annotate := map[string]string{identity.AnnotationPlace: place}
+	template, err := json.Marshal(deployment.Spec.Template)
+	if err != nil {
+		return Children{}, fmt.Errorf("write the pod template of node %s: %w", node.Name, err)
+	}
+	deployment.WithAnnotations(annotate).
+		WithAnnotations(map[string]string{AnnotationTemplate: checksum(map[string][]byte{"template": template})})
 	return Children{
 		Secret:             secret,
-		ServiceAccount:     serviceAccount(resolved, node),
-		ClusterRoleBinding: clusterRoleBinding(resolved, node),
-		RoleBinding:        roleBinding(resolved, node),
+		ServiceAccount:     serviceAccount(resolved, node).WithAnnotations(annotate),
+		ClusterRoleBinding: clusterRoleBinding(resolved, node).WithAnnotations(annotate),
+		RoleBinding:        roleBinding(resolved, node).WithAnnotations(annotate),
 		Deployment:         deployment,
 	}, nil
+}
+
+// place says where a node's container groups are, without the secret.
+func place(resolved resolve.Resolved, node resolve.Node) (string, error) {
+	target := resolved.Target
+	target.ClientSecret = ""
+	content, err := json.Marshal(AzureConfigOf(target, node.Location, node.Network))
+	if err != nil {
+		return "", fmt.Errorf("write the place of node %s: %w", node.Name, err)
+	}
+	return string(content), nil
+}
+
+// Steady returns those of the objects that restart nothing.
+func (c Children) Steady() Children {
+	c.Secret, c.Deployment = nil, nil
+	return c
+}
+
+// Restarts reports whether a rendered Deployment restarts a virtual kubelet: whether it differs from what the operator
+// applied before, whatever others have made of that.
+func (c Children) Restarts(live *appsv1.Deployment) bool {
+	return live.Annotations[AnnotationTemplate] != c.Deployment.Annotations[AnnotationTemplate]
 }
 
 // AzureConfig is the credential file of AKS, the form that the virtual kubelet reads
@@ -82,7 +121,7 @@ type AzureConfig struct {
 	TenantID               string `json:"tenantId"`
 	SubscriptionID         string `json:"subscriptionId"`
 	ClientID               string `json:"aadClientId"`
-	ClientSecret           string `json:"aadClientSecret"`
+	ClientSecret           string `json:"aadClientSecret,omitempty"`
 	ResourceGroup          string `json:"resourceGroup"`
 	Location               string `json:"location"`
 	VNetName               string `json:"vnetName"`

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -398,7 +399,8 @@ func TestPodLabelsAreBesideOurs(t *testing.T) {
 	g.Expect(children.Deployment.Spec.Selector.MatchLabels).To(Equal(r.Nodes[0].Selector()))
 }
 
-// The virtual kubelet's client id is in no variable: with one, it takes every identity for a service principal.
+// The virtual kubelet's client id is in no variable: with one, it takes every identity for a service principal. And its
+// secret is nowhere but in its Secret.
 func TestTheIdentityIsInTheFileAlone(t *testing.T) {
 	for name, edit := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -407,10 +409,14 @@ func TestTheIdentityIsInTheFileAlone(t *testing.T) {
 			for _, node := range r.Nodes {
 				children, err := render.Node(r, node, serving)
 				g.Expect(err).NotTo(HaveOccurred())
-				deployment, err := json.Marshal(children.Deployment)
+				template, err := json.Marshal(children.Deployment.Spec.Template)
 				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(string(deployment)).NotTo(ContainSubstring(r.Target.ClientID))
-				g.Expect(string(deployment)).NotTo(Or(ContainSubstring("client-secret"), ContainSubstring("workspace-key")))
+				g.Expect(string(template)).NotTo(ContainSubstring(r.Target.ClientID))
+				children.Secret = nil
+				all, err := json.Marshal(children)
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(string(all)).To(ContainSubstring(r.Target.ClientID))
+				g.Expect(string(all)).NotTo(Or(ContainSubstring("client-secret"), ContainSubstring("workspace-key")))
 			}
 		})
 	}
@@ -476,4 +482,31 @@ func TestAChangeOfTheSecretRestartsTheVirtualKubelet(t *testing.T) {
 		seen[sum] = name
 	}
 	g.Expect(seen).To(HaveKeyWithValue(checksum(func(*resolve.Resolved, *discover.Certificate) {}), "nothing"))
+}
+
+// A change of what is wanted restarts a virtual kubelet; what others make of its Deployment, and its own place, do not.
+func TestRestarts(t *testing.T) {
+	g := NewWithT(t)
+	rendered := func(edit func(*resolve.Resolved)) render.Children {
+		r := resolved(cases["minimal"])
+		if edit != nil {
+			edit(&r)
+		}
+		children, err := render.Node(r, r.Nodes[0], serving)
+		g.Expect(err).NotTo(HaveOccurred())
+		return children
+	}
+	live := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Annotations: rendered(nil).Deployment.Annotations}}
+	g.Expect(rendered(nil).Restarts(live)).To(BeFalse())
+	g.Expect(rendered(func(r *resolve.Resolved) { r.Nodes[0].LogLevel = "debug" }).Restarts(live)).To(BeTrue())
+	g.Expect(rendered(func(r *resolve.Resolved) { r.Target.ClientSecret = "another" }).Restarts(live)).To(BeTrue())
+	g.Expect(rendered(func(r *resolve.Resolved) { r.Nodes[0].NodeLabels = map[string]string{"a": "b"} }).Restarts(live)).To(BeFalse())
+	live.Spec.Replicas = new(int32(3))
+	g.Expect(rendered(nil).Restarts(live)).To(BeFalse())
+	g.Expect(rendered(nil).Restarts(&appsv1.Deployment{})).To(BeTrue())
+
+	steady := rendered(nil).Steady()
+	g.Expect(steady.Secret).To(BeNil())
+	g.Expect(steady.Deployment).To(BeNil())
+	g.Expect(steady.ServiceAccount).NotTo(BeNil())
 }

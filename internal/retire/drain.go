@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,7 +38,8 @@ func cordonedAt(node *corev1.Node) time.Time {
 		return time.Time{}
 	}
 	for _, entry := range node.ManagedFields {
-		if entry.Manager == string(retireOwner) && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Time != nil {
+		if entry.Manager == string(retireOwner) && entry.Operation == metav1.ManagedFieldsOperationApply &&
+			entry.Subresource == "" && entry.Time != nil {
 			return entry.Time.Time
 		}
 	}
@@ -65,27 +67,70 @@ func Uncordon(ctx context.Context, c client.Client, node *corev1.Node) error {
 	return nil
 }
 
-func (r *Retirer) cordon(ctx context.Context, node *corev1.Node) error {
+func (v *visit) cordon(ctx context.Context) error {
+	node := v.node.Node
 	if node == nil || Cordoned(node) {
 		return nil
 	}
 	cordon := applycorev1.Node(node.Name).WithUID(node.UID).
 		WithSpec(applycorev1.NodeSpec().WithUnschedulable(true))
-	if err := r.Client.Apply(ctx, cordon, retireOwner, client.ForceOwnership); err != nil {
+	options := []client.ApplyOption{retireOwner, client.ForceOwnership}
+	if v.unwatched(node) {
+		options = append(options, client.DisableReadYourWritesConsistency)
+	}
+	if err := v.Client.Apply(ctx, cordon, options...); err != nil {
 		return fmt.Errorf("cordon Node %s: %w", node.Name, err)
 	}
 	return nil
 }
 
+// leaving are the pods that are left on a node, but for those of DaemonSets.
+type leaving struct {
+	// waited are those that are waited for, held those that would be gone but for the finalizers that somebody has set, and
+	// late those that came after the cordon and have been asked to end: others may follow them for ever.
+	waited, held, late []corev1.Pod
+	// forced says that pods are deleted rather than evicted.
+	forced bool
+}
+
+// overdue returns for how long the time of the last of the pods that are waited for has been over; zero while one has
+// time, or has not been asked to end.
+func (l leaving) overdue(now time.Time) time.Duration {
+	if len(l.waited) == 0 {
+		return 0
+	}
+	var last time.Time
+	for i := range l.waited {
+		asked := l.waited[i].DeletionTimestamp
+		if asked.IsZero() {
+			return 0
+		}
+		if asked.After(last) {
+			last = asked.Time
+		}
+	}
+	return max(0, now.Sub(last))
+}
+
+// all are the pods that are left.
+func (l leaving) all() []corev1.Pod { return slices.Concat(l.waited, l.held, l.late) }
+
+func (l leaving) heldText() string {
+	pod := &l.held[0]
+	return fmt.Sprintf("%s left on the node, held by finalizers: pod %s/%s: %s",
+		count(len(l.held)), pod.Namespace, pod.Name, strings.Join(pod.Finalizers, ", "))
+}
+
 // drain cordons a node and evicts, by the rules of kubectl drain, the pods that are not leaving yet, or deletes them
-// where the removal is forced or took too long. It reports whether all of them are gone; those of DaemonSets are not waited for.
-func (r *Retirer) drain(ctx context.Context, node *observe.Node, removal v1alpha1.Removal, progress *Progress) (bool, error) {
-	if err := r.cordon(ctx, node.Node); err != nil {
-		return false, err
+// where the removal is forced or took too long. It notes which are left; those of DaemonSets are not waited for, nor are
+// those that came after the cordon: what makes them makes others as soon as they leave.
+func (v *visit) drain(ctx context.Context) error {
+	if err := v.cordon(ctx); err != nil {
+		return err
 	}
 	helper := &drain.Helper{
 		Ctx:                 ctx,
-		Client:              r.Kubernetes,
+		Client:              v.Kubernetes,
 		Force:               true,
 		GracePeriodSeconds:  -1,
 		IgnoreAllDaemonSets: true,
@@ -94,52 +139,100 @@ func (r *Retirer) drain(ctx context.Context, node *observe.Node, removal v1alpha
 		Out:                 io.Discard,
 		ErrOut:              io.Discard,
 	}
-	list, errs := helper.GetPodsForDeletion(node.Name)
+	list, errs := helper.GetPodsForDeletion(v.node.Name)
 	if err := errors.Join(errs...); err != nil {
-		return false, fmt.Errorf("list the pods of node %s: %w", node.Name, err)
+		return fmt.Errorf("list the pods of node %s: %w", v.node.Name, err)
 	}
 	pods := list.Pods()
+	if !v.ended() || !v.noted(v.node.Hash, virtualKubelet) { // later pods get no container groups
+		v.remember(v.node, pods)
+	}
+	forced, in := v.forced(v.node, v.spec.Removal)
+	v.pods.forced = forced
 	if len(pods) == 0 {
-		return true, nil
+		return nil
 	}
 
-	progress.After = drainInterval
-	progress.waiting = latest(pods)
-	progress.set(v1alpha1.ReasonDraining, "%s left on the node", count(len(pods), "pod"))
-	forced, in := r.forced(node, removal)
+	v.progress.After = v.drainInterval()
+	v.progress.set(v1alpha1.ReasonDraining, "%s left on the node", count(len(pods)))
 	var blocked []string
 	for i := range pods {
 		pod := &pods[i]
-		if !pod.DeletionTimestamp.IsZero() {
-			continue
+		asked := !pod.DeletionTimestamp.IsZero()
+		if !asked {
+			var err error
+			if forced {
+				err = helper.DeletePod(*pod)
+			} else {
+				err = helper.EvictPod(*pod, policyv1.SchemeGroupVersion)
+			}
+			switch {
+			case err == nil || apierrors.IsNotFound(err):
+				asked = true
+			case ctx.Err() != nil:
+				return fmt.Errorf("evict Pod %s/%s: %w", pod.Namespace, pod.Name, err)
+			default:
+				blocked = append(blocked, fmt.Sprintf("pod %s/%s: %s", pod.Namespace, pod.Name, budget(err)))
+			}
 		}
-		var err error
-		if forced {
-			err = helper.DeletePod(*pod)
-		} else {
-			err = helper.EvictPod(*pod, policyv1.SchemeGroupVersion)
-		}
-		switch {
-		case err == nil || apierrors.IsNotFound(err):
-		case ctx.Err() != nil:
-			return false, fmt.Errorf("evict Pod %s/%s: %w", pod.Namespace, pod.Name, err)
-		default:
-			blocked = append(blocked, fmt.Sprintf("pod %s/%s: %s", pod.Namespace, pod.Name, budget(err)))
+		v.sort(pod, asked)
+	}
+	switch {
+	case len(blocked) > 0:
+		v.tellBlocked(len(pods), blocked, in)
+	case len(v.pods.waited) == 0 && len(v.pods.held) > 0:
+		v.progress.set(v1alpha1.ReasonDraining, "%s", v.pods.heldText())
+	}
+	return nil
+}
+
+// sort notes for what a pod is waited for, if it is, by whether it has been asked to end.
+func (v *visit) sort(pod *corev1.Pod, asked bool) {
+	since, ends := cordonedAt(v.node.Node), pod.DeletionTimestamp
+	switch {
+	case asked && !since.IsZero() && pod.CreationTimestamp.After(since):
+		v.pods.late = append(v.pods.late, *pod)
+	case !ends.IsZero() && len(pod.Finalizers) > 0 && v.Clock.Now().After(ends.Time):
+		v.pods.held = append(v.pods.held, *pod)
+	default:
+		v.pods.waited = append(v.pods.waited, *pod)
+	}
+}
+
+// drainInterval is how soon to look again: the more rarely, the longer it takes.
+func (v *visit) drainInterval() time.Duration {
+	since := cordonedAt(v.node.Node)
+	if since.IsZero() {
+		return firstDrainInterval
+	}
+	return min(max(v.Clock.Since(since)/30, firstDrainInterval), lastDrainInterval)
+}
+
+// tellBlocked says which pods can't be evicted, and why.
+func (v *visit) tellBlocked(pods int, blocked []string, in time.Duration) {
+	const most = 3
+	text := strings.Join(blocked[:min(len(blocked), most)], "; ")
+	if len(blocked) > most {
+		text += fmt.Sprintf("; and %d more", len(blocked)-most)
+	}
+	v.progress.set(v1alpha1.ReasonEvictionBlocked, "%s left on the node, %d of them can't be evicted yet: %s",
+		count(pods), len(blocked), text)
+	if in > 0 {
+		v.progress.Message += "; they are deleted once spec.removal.drainTimeoutSeconds are over"
+	}
+}
+
+// finish ends the pods whose container groups are gone and that no virtual kubelet ends any more.
+func (v *visit) finish(ctx context.Context) error {
+	for _, pod := range v.pods.all() {
+		err := v.Kubernetes.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+			GracePeriodSeconds: new(int64(0)), Preconditions: &metav1.Preconditions{UID: &pod.UID},
+		})
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("end Pod %s/%s: %w", pod.Namespace, pod.Name, err)
 		}
 	}
-	if len(blocked) > 0 {
-		const most = 3
-		text := strings.Join(blocked[:min(len(blocked), most)], "; ")
-		if len(blocked) > most {
-			text += fmt.Sprintf("; and %d more", len(blocked)-most)
-		}
-		progress.set(v1alpha1.ReasonEvictionBlocked, "%s left on the node, %d of them can't be evicted yet: %s",
-			count(len(pods), "pod"), len(blocked), text)
-		if in > 0 {
-			progress.Message += "; they are deleted once spec.removal.drainTimeoutSeconds are over"
-		}
-	}
-	return false, nil
+	return nil
 }
 
 // budget returns what the API server says of the budget that refused an eviction, or of what else did.
@@ -155,23 +248,9 @@ func budget(err error) string {
 	return err.Error()
 }
 
-// latest returns when the last of pods was to have ended, with its grace; zero while one was not asked to.
-func latest(pods []corev1.Pod) time.Time {
-	var last time.Time
-	for i := range pods {
-		if pods[i].DeletionTimestamp.IsZero() {
-			return time.Time{}
-		}
-		if pods[i].DeletionTimestamp.After(last) {
-			last = pods[i].DeletionTimestamp.Time
-		}
+func count(pods int) string {
+	if pods == 1 {
+		return "1 pod"
 	}
-	return last
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d pods", pods)
 }

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	kubernetesfake "k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	clocktesting "k8s.io/utils/clock/testing"
@@ -102,9 +103,9 @@ func TestDrain(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", UID: "web-uid"},
 				Spec:       corev1.PodSpec{NodeName: "node"}, Status: corev1.PodStatus{Phase: corev1.PodRunning},
 			}
-			kubernetes := kubernetesfake.NewClientset(pod)
+			cluster := kubernetesfake.NewClientset(pod)
 			var verbs []string
-			kubernetes.PrependReactor("*", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			cluster.PrependReactor("*", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 				switch {
 				case action.Matches("create", "pods/eviction"):
 					verbs = append(verbs, "create eviction")
@@ -119,37 +120,123 @@ func TestDrain(t *testing.T) {
 				return false, nil, nil
 			})
 			node := cordonedNode(start.Add(-test.since))
-			r := &Retirer{Kubernetes: kubernetes, Clock: clocktesting.NewFakePassiveClock(start)}
-			progress := Progress{}
-			drained, err := r.drain(t.Context(), &observe.Node{Name: "node", Node: node}, test.removal, &progress)
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(drained).To(BeFalse())
+			v := visitOf(cluster, &observe.Node{Name: "node", Node: node}, test.removal)
+			g.Expect(v.drain(t.Context())).To(Succeed())
+			progress := *v.progress
+			g.Expect(v.pods.waited).To(HaveLen(1))
+			g.Expect(v.pods.overdue(start.Add(time.Hour))).To(BeZero(), "it was not asked to end before")
 			g.Expect(verbs).To(Equal([]string{test.verb}))
 			g.Expect(progress.Reason).To(Equal(test.reason))
 			g.Expect(progress.Message).To(Equal(test.message))
-			g.Expect(progress.After).To(Equal(drainInterval))
+			g.Expect(progress.After).To(Equal(min(max(test.since/30, firstDrainInterval), lastDrainInterval)))
 		})
+	}
+}
+
+// visitOf is a visit of a node in a cluster that is simulated.
+func visitOf(cluster kubernetes.Interface, node *observe.Node, removal v1alpha1.Removal) *visit {
+	return &visit{
+		Retirer: &Retirer{Kubernetes: cluster, Clock: clocktesting.NewFakePassiveClock(start)},
+		node:    node, spec: resolve.Resolved{Removal: removal}, progress: &Progress{},
 	}
 }
 
 // A pod that is on its way is left alone, whatever the policy is.
 func TestDrainLeavesLeavingPodsAlone(t *testing.T) {
-	g := NewWithT(t)
-	leaving := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: "default", Name: "web", DeletionTimestamp: &metav1.Time{Time: start.Add(time.Minute)}, Finalizers: []string{"example.com/held"},
-		},
-		Spec: corev1.PodSpec{NodeName: "node"},
+	for name, test := range map[string]struct {
+		ends           time.Time
+		finalizers     []string
+		waited, held   int
+		overdue        time.Duration
+		reason, detail string
+	}{
+		"in time":                      {start.Add(time.Minute), nil, 1, 0, 0, "Draining", "1 pod left on the node"},
+		"in time, with a finalizer":    {start.Add(time.Minute), []string{"example.com/held"}, 1, 0, 0, "Draining", "1 pod left on the node"},
+		"over its time":                {start.Add(-time.Minute), nil, 1, 0, time.Minute, "Draining", "1 pod left on the node"},
+		"held by somebody's finalizer": {start.Add(-time.Minute), []string{"example.com/held"}, 0, 1, 0, "Draining", "1 pod left on the node, held by finalizers: pod default/web: example.com/held"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: "default", Name: "web", DeletionTimestamp: &metav1.Time{Time: test.ends}, Finalizers: test.finalizers,
+				},
+				Spec: corev1.PodSpec{NodeName: "node"},
+			}
+			cluster := kubernetesfake.NewClientset(pod)
+			v := visitOf(cluster, &observe.Node{Name: "node"}, v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyForce})
+			g.Expect(v.drain(t.Context())).To(Succeed())
+			g.Expect(v.pods.waited).To(HaveLen(test.waited))
+			g.Expect(v.pods.held).To(HaveLen(test.held))
+			g.Expect(v.pods.overdue(start)).To(Equal(test.overdue))
+			g.Expect(v.progress.Reason).To(Equal(test.reason))
+			g.Expect(v.progress.Message).To(Equal(test.detail))
+			for _, action := range cluster.Actions() {
+				g.Expect(action.GetVerb()).To(Equal("list"))
+			}
+		})
 	}
-	kubernetes := kubernetesfake.NewClientset(leaving)
-	r := &Retirer{Kubernetes: kubernetes, Clock: clocktesting.NewFakePassiveClock(start)}
-	progress := Progress{}
-	drained, err := r.drain(t.Context(), &observe.Node{Name: "node"}, v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyForce}, &progress)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(drained).To(BeFalse())
-	g.Expect(progress.waiting).To(Equal(start.Add(time.Minute)))
-	for _, action := range kubernetes.Actions() {
-		g.Expect(action.GetVerb()).To(Equal("list"))
+}
+
+// A pod that came after the cordon is asked to end as others are, and not waited for once it has been.
+func TestPodsThatComeAfterTheCordon(t *testing.T) {
+	const after, before = time.Second, -time.Second
+	leaves := func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: start.Add(time.Minute)} }
+	isHeld := func(p *corev1.Pod) {
+		p.DeletionTimestamp, p.Finalizers = &metav1.Time{Time: start.Add(-time.Second)}, []string{"example.com/held"}
+	}
+	for name, test := range map[string]struct {
+		made       time.Duration
+		edit       func(*corev1.Pod)
+		budget     bool
+		uncordoned bool
+		waited     int
+		held       int
+		late       int
+		reason     string
+	}{
+		"evicted":                  {made: after, late: 1, reason: "Draining"},
+		"leaving already":          {made: after, edit: leaves, late: 1, reason: "Draining"},
+		"leaving, and held":        {made: after, edit: isHeld, late: 1, reason: "Draining"},
+		"refused by a budget":      {made: after, budget: true, waited: 1, reason: "EvictionBlocked"},
+		"of the same second":       {made: 0, waited: 1, reason: "Draining"},
+		"of before":                {made: before, waited: 1, reason: "Draining"},
+		"of before, leaving":       {made: before, edit: leaves, waited: 1, reason: "Draining"},
+		"of before, held":          {made: before, edit: isHeld, held: 1, reason: "Draining"},
+		"of a Node not cordoned":   {made: after, uncordoned: true, waited: 1, reason: "Draining"},
+		"of before, and a budget":  {made: before, budget: true, waited: 1, reason: "EvictionBlocked"},
+		"leaving, whatever budget": {made: after, edit: leaves, budget: true, late: 1, reason: "Draining"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			cordoned := start.Add(-time.Minute)
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", CreationTimestamp: metav1.NewTime(cordoned.Add(test.made))},
+				Spec:       corev1.PodSpec{NodeName: "node"},
+			}
+			if test.edit != nil {
+				test.edit(pod)
+			}
+			cluster := kubernetesfake.NewClientset(pod)
+			cluster.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				if test.budget && action.GetSubresource() == "eviction" {
+					return true, nil, apierrors.NewTooManyRequests("held by a budget", 0)
+				}
+				return false, nil, nil
+			})
+			if test.uncordoned {
+				cordoned = time.Time{}
+			}
+			v := visitOf(cluster, &observe.Node{Name: "node", Node: cordonedNode(cordoned)}, v1alpha1.Removal{Policy: v1alpha1.RemovalPolicyDrain})
+			v.Client = fake.NewClientBuilder().WithObjects(cordonedNode(time.Time{})).Build()
+			g.Expect(v.drain(t.Context())).To(Succeed())
+			g.Expect(v.pods.waited).To(HaveLen(test.waited))
+			g.Expect(v.pods.held).To(HaveLen(test.held))
+			g.Expect(v.pods.late).To(HaveLen(test.late))
+			g.Expect(v.pods.all()).To(HaveLen(1))
+			g.Expect(v.progress.Reason).To(Equal(test.reason))
+			g.Expect(v.progress.After).To(BeNumerically(">", 0))
+		})
 	}
 }
 
@@ -170,6 +257,7 @@ type world struct {
 	cloud  *simulated.Server
 	clock  *clocktesting.FakeClock
 	client client.Client
+	pods   *kubernetesfake.Clientset
 	node   *observe.Node
 }
 
@@ -204,10 +292,11 @@ func newWorld(t *testing.T, groups ...string) *world {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "node", UID: "deployment-uid"},
 		Spec:       appsv1.DeploymentSpec{Replicas: new(int32(0))},
 	}
+	pods := kubernetesfake.NewClientset()
 	holds := fake.NewClientBuilder().WithObjects(secret, deployment).Build()
 	return &world{
-		Retirer: &Retirer{Client: holds, Live: holds, Inventory: inventory, Clock: clock},
-		g:       g, cloud: cloud, clock: clock, client: holds,
+		Retirer: &Retirer{Client: holds, Live: holds, Kubernetes: pods, Inventory: inventory, Clock: clock},
+		g:       g, cloud: cloud, clock: clock, client: holds, pods: pods,
 		node: &observe.Node{Name: "node", Hash: "hash", Secret: secret, Deployment: deployment},
 	}
 }
@@ -247,12 +336,12 @@ func TestOrphanedContainerGroups(t *testing.T) {
 		policy   v1alpha1.OrphanPolicy
 		groups   []string
 		left     []string
-		retained string
+		retained *v1alpha1.RetainedContainerGroups
 	}{
 		"Delete": {policy: v1alpha1.OrphanPolicyDelete, groups: []string{"default-a", "default-b"}},
 		"Retain": {
 			v1alpha1.OrphanPolicyRetain, []string{"default-a", "default-b"}, []string{"default-a", "default-b"},
-			"2 container groups: default-a, default-b in " + groupsPlace,
+			&v1alpha1.RetainedContainerGroups{NodeName: "node", SubscriptionID: simulated.DefaultSubscriptionID, ResourceGroup: "virtual-nodes", Names: []string{"default-a", "default-b"}},
 		},
 		"Retain, of nothing": {policy: v1alpha1.OrphanPolicyRetain},
 	} {
@@ -288,7 +377,11 @@ func TestOrphansThatAzureDoesNotTellOf(t *testing.T) {
 			w.g.Eventually(func() string {
 				progress, err := w.Retire(t.Context(), w.node, spec)
 				w.g.Expect(err).NotTo(HaveOccurred())
-				w.g.Expect(progress.Retained).To(BeEmpty())
+				w.g.Expect(progress.Retained).To(BeNil())
+				if progress.Reason == v1alpha1.ReasonAzureNotAsked {
+					w.g.Expect(progress.Message).To(And(HavePrefix("container groups may be left in "+groupsPlace+", and billed: "),
+						HaveSuffix("; mend that, or set spec.removal.orphanedContainerGroups to Retain to leave them there")))
+				}
 				w.clock.Step(0)
 				return progress.Reason
 			}).Should(Equal(v1alpha1.ReasonAzureNotAsked))
@@ -297,8 +390,44 @@ func TestOrphansThatAzureDoesNotTellOf(t *testing.T) {
 			progress := w.retire(t.Context(), spec)
 			w.g.Expect(progress.Reason).To(Equal(v1alpha1.ReasonRemoving))
 			w.g.Expect(progress.Stuck).To(BeFalse())
-			w.g.Expect(progress.Retained).To(HavePrefix("container groups of node node that may be left: can't tell whether container groups are left: "))
+			w.g.Expect(progress.Retained.Names).To(BeEmpty())
+			w.g.Expect(progress.Retained.Message).NotTo(BeEmpty())
+			w.g.Expect(Describe(*progress.Retained)).To(HavePrefix("container groups of node node in " + groupsPlace + ", as far as is known: "))
 			w.g.Expect(w.left()).To(ConsistOf("default-a"))
+		})
+	}
+}
+
+// A virtual kubelet that works is stopped by Retain where Azure can't be asked any more; where it can, a virtual kubelet
+// has its time to delete the container groups of pods that are gone.
+func TestRetainStopsAVirtualKubeletThatWorks(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy  v1alpha1.OrphanPolicy
+		refused bool
+		stopped bool
+		reason  string
+	}{
+		"Retain, no rights": {v1alpha1.OrphanPolicyRetain, true, true, v1alpha1.ReasonStopping},
+		"Retain":            {v1alpha1.OrphanPolicyRetain, false, false, v1alpha1.ReasonContainerGroupsRemain},
+		"Delete, no rights": {v1alpha1.OrphanPolicyDelete, true, false, v1alpha1.ReasonAzureNotAsked},
+		"Delete":            {v1alpha1.OrphanPolicyDelete, false, false, v1alpha1.ReasonContainerGroupsRemain},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "default-a")
+			serves(w)
+			if test.refused {
+				w.g.Expect(w.cloud.SetRoleAssignments(simulated.DefaultClientID)).To(Succeed())
+			}
+			w.g.Eventually(func(g Gomega) {
+				progress, err := w.Retire(t.Context(), w.node, w.spec(test.policy))
+				w.g.Expect(err).NotTo(HaveOccurred())
+				w.clock.Step(0)
+				g.Expect(progress.Reason).To(Equal(test.reason))
+				if test.reason == v1alpha1.ReasonContainerGroupsRemain {
+					g.Expect(progress.Message).To(HavePrefix("the pods are gone; Azure still has container group default-a in "))
+				}
+			}).WithTimeout(10 * time.Second).Should(Succeed())
+			w.g.Expect(w.stopped(t.Context())).To(Equal(test.stopped))
 		})
 	}
 }

@@ -1,17 +1,14 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package retire takes a node out of the cluster and of Azure: it drains the node while its virtual
-// kubelet still runs, sees that Azure has none of its container groups left, and only then removes what
-// was made for it. It makes one pass at a time and never waits.
+// Package retire takes a node out of the cluster and of Azure: it drains the node, sees that Azure has none of its
+// container groups left, and only then removes what was made for it. The virtual kubelet ends the pods and deletes
+// their container groups; where it can't, this package does. It makes one pass at a time and never waits.
 package retire
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,24 +23,25 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
-	"github.com/virtual-kubelet/connector-operator/internal/discover"
-	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
 const (
-	// drainInterval is how soon a node is looked at again while pods leave it.
-	drainInterval = 2 * time.Second
+	// A node is looked at again while pods leave it, first soon and then more rarely.
+	firstDrainInterval = 2 * time.Second
+	lastDrainInterval  = 15 * time.Second
 	// Azure is asked again while container groups are left, first soon and then more and more rarely.
 	firstGroupsInterval = 3 * time.Second
 	lastGroupsInterval  = 30 * time.Second
 	// patience is how long a virtual kubelet that runs may take to delete its container groups: longer than
 	// the five minutes in which it looks for those without a pod.
 	patience = 6 * time.Minute
+	// podPatience is how long a virtual kubelet that runs may take to end pods whose time is over.
+	podPatience = 3 * time.Minute
 	// downtime is how long a virtual kubelet that does not run is waited for by pods that are to end.
-	downtime = 2 * time.Minute
+	downtime = 30 * time.Second
 )
 
 // Progress is how far the removal of a node has come.
@@ -57,13 +55,10 @@ type Progress struct {
 	Reason, Message string
 	// Stuck says that the removal does not go on until somebody acts.
 	Stuck bool
-	// Retained says which container groups were left in Azure, as the connector asks for; empty where none were.
-	Retained string
+	// Retained are the container groups that were left in Azure, as the connector asks for; nil where none were.
+	Retained *v1alpha1.RetainedContainerGroups
 	// After is when to look again, where no watch will tell; zero where one will.
 	After time.Duration
-
-	// waiting is when the pods that are left were to have ended; zero while one was not asked to.
-	waiting time.Time
 }
 
 // Retirer retires nodes.
@@ -79,6 +74,8 @@ type Retirer struct {
 	mu sync.Mutex
 	// seen is when a node was first seen so: what Azure said before says nothing.
 	seen map[sight]time.Time
+	// young are the container groups of a node, by its identity and their names, that may be missing in Azure's lists.
+	young map[string]map[string]young
 }
 
 // sight is a node, by its identity, without something.
@@ -88,65 +85,170 @@ const (
 	pods           = "pods"
 	virtualKubelet = "virtual kubelet"
 	availability   = "availability"
+	scan           = "scan"
 )
+
+// visit is one pass over a node.
+type visit struct {
+	*Retirer
+	node *observe.Node
+	// found are those of the node's objects that the cache does not show.
+	found []client.Object
+	spec  resolve.Resolved
+	// config is what the virtual kubelet was started with, and target where its container groups are.
+	config render.AzureConfig
+	target azure.Target
+	// claimed says that Azure may have container groups of the node.
+	claimed  bool
+	progress *Progress
+	// pods are those that are left on the node, but for those of DaemonSets.
+	pods leaving
+}
 
 // Retire makes one pass over a node that is no longer desired. The credentials of the connector's spec
 // are used where they are of the same identity in Azure as the node's.
 func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.Resolved) (Progress, error) {
 	progress := Progress{Node: node.Name, OSType: node.OSType()}
 	progress.set(v1alpha1.ReasonDraining, "looking at what is left of the node")
-	config, claimed, err := record(node, spec)
+	node, found, err := r.complete(ctx, node, spec.Namespace)
 	if err != nil {
 		return progress, err
 	}
+	progress.OSType = node.OSType()
+	config, claimed, err := record(node, spec)
+	if err != nil && spec.Removal.OrphanedContainerGroups != v1alpha1.OrphanPolicyRetain {
+		progress.Stuck = true
+		progress.set(v1alpha1.ReasonAzureNotAsked, "%s; restore it, or set spec.removal.orphanedContainerGroups to Retain to leave what may be in Azure", err)
+		return progress, nil
+	}
 	progress.Location, progress.ResourceGroup = config.Location, config.ResourceGroup
-	target := r.target(config, spec)
+	v := visit{Retirer: r, node: node, found: found, spec: spec, config: config, claimed: claimed, progress: &progress}
+	v.target = r.target(config, spec)
+	err = v.pass(ctx)
+	if late := len(v.pods.late); late > 0 {
+		progress.Message += fmt.Sprintf("; pods keep coming in spite of the cordon, and are not waited for: %d", late)
+	}
+	return progress, err
+}
 
-	if running(node.Deployment) {
-		if available(node.Deployment) {
-			r.forget(node.Hash, availability)
+func (v *visit) pass(ctx context.Context) error {
+	if v.claimed || v.node.Node != nil {
+		if err := v.drain(ctx); err != nil {
+			return err
 		}
-		if claimed || node.Node != nil {
-			drained, err := r.drain(ctx, node, spec.Removal, &progress)
-			if err != nil {
-				return progress, err
-			}
-			if !drained {
-				r.forget(node.Hash, pods, virtualKubelet)
-				if !claimed || available(node.Deployment) {
-					return progress, nil
-				}
-				err := r.revive(ctx, spec, node, config, target, &progress)
-				return progress, err
-			}
-		}
-		// A virtual kubelet that does not work will not delete container groups either: it is stopped, and
-		// the operator deletes them.
-		if claimed && available(node.Deployment) {
-			none, err := r.noneLeft(ctx, spec.Connector, target, node, &progress)
-			if err != nil || !none {
-				return progress, err
-			}
-		}
-		return r.stop(ctx, node, progress)
 	}
-	if slices.ContainsFunc(node.Pods, lives) || !settled(node.Deployment) {
-		progress.set(v1alpha1.ReasonStopping, "waiting for the virtual kubelet's pod to end")
-		return progress, nil
+	if !running(v.node.Deployment) {
+		return v.takeOver(ctx)
 	}
-	if claimed && spec.Removal.OrphanedContainerGroups == v1alpha1.OrphanPolicyRetain {
-		if !r.retainLeft(spec, target, node, &progress) {
-			return progress, nil
+	if len(v.pods.waited)+len(v.pods.late) > 0 {
+		v.forget(v.node.Hash, pods, virtualKubelet)
+	}
+	if !serving(v.node) {
+		return v.relieve(ctx)
+	}
+	v.forget(v.node.Hash, availability)
+	return v.attend(ctx)
+}
+
+// attend waits for a virtual kubelet that works to end the pods and to delete their container groups, and stops it then.
+// It stops it where pods keep coming, too: as long as it runs, they would get container groups.
+func (v *visit) attend(ctx context.Context) error {
+	if len(v.pods.waited) > 0 {
+		if v.pods.overdue(v.Clock.Now()) > podPatience {
+			return v.stop(ctx)
 		}
-	} else if claimed && !r.deleteLeft(spec, target, node, &progress) {
-		return progress, nil
+		return nil
 	}
-	return r.remove(ctx, node, progress)
+	if v.claimed && len(v.pods.late) == 0 {
+		if none, err := v.noneLeft(ctx); err != nil || !none {
+			return err
+		}
+	}
+	return v.stop(ctx)
+}
+
+// relieve stops a virtual kubelet that does not work, once it has had its time: it would not end pods, nor delete
+// container groups.
+func (v *visit) relieve(ctx context.Context) error {
+	down := v.Clock.Since(v.since(v.node.Hash, availability))
+	if len(v.pods.waited) == 0 || (v.pods.overdue(v.Clock.Now()) > 0 && down > downtime) {
+		return v.stop(ctx)
+	}
+	if !v.claimed {
+		return nil
+	}
+	return v.revive(ctx)
+}
+
+// takeOver does what a virtual kubelet does, which does not run any more, and removes what was made for the node.
+func (v *visit) takeOver(ctx context.Context) error {
+	if len(v.pods.waited) > 0 && v.pods.overdue(v.Clock.Now()) <= 0 {
+		v.forget(v.node.Hash, virtualKubelet)
+		return nil
+	}
+	if !v.ended() {
+		v.forget(v.node.Hash, virtualKubelet)
+		if v.unwatched(v.node.Deployment) {
+			v.lookAgain(v.drainInterval())
+		}
+		v.progress.set(v1alpha1.ReasonStopping, "waiting for the virtual kubelet's pod to end%s", v.lost(ending(v.node)))
+		return nil
+	}
+	if settled, err := v.settle(ctx); err != nil || !settled {
+		return err
+	}
+	if err := v.finish(ctx); err != nil {
+		return err
+	}
+	if len(v.pods.held) > 0 && !v.pods.forced {
+		v.progress.Stuck = true
+		v.progress.set(v1alpha1.ReasonEvictionBlocked, "%s, and its container group is gone: whoever set them has to take them off", v.pods.heldText())
+		return nil
+	}
+	return v.remove(ctx)
+}
+
+// ended reports whether no virtual kubelet runs any more.
+func (v *visit) ended() bool {
+	return !running(v.node.Deployment) && settled(v.node.Deployment) && ending(v.node) == nil
+}
+
+// ending returns a pod of the virtual kubelet that has or may get a process; nil where there is none.
+func ending(node *observe.Node) *corev1.Pod {
+	for i := range node.Pods {
+		if lives(node.Pods[i]) {
+			return &node.Pods[i]
+		}
+	}
+	return nil
+}
+
+// lost tells of a pod whose time to end is long over, as it is where its machine is lost.
+func (v *visit) lost(pod *corev1.Pod) string {
+	if pod == nil || pod.DeletionTimestamp.IsZero() {
+		return ""
+	}
+	if left := downtime - v.Clock.Since(pod.DeletionTimestamp.Time); left > 0 {
+		v.lookAgain(left) // a lost machine makes no event
+		return ""
+	}
+	v.progress.Stuck = true
+	return fmt.Sprintf(", whose time is long over: if machine %s is lost, kubectl delete node %s, or kubectl delete pod --force -n %s %s",
+		pod.Spec.NodeName, pod.Spec.NodeName, pod.Namespace, pod.Name)
+}
+
+func (v *visit) lookAgain(after time.Duration) {
+	if v.progress.After == 0 || after < v.progress.After {
+		v.progress.After = after
+	}
 }
 
 // Forget drops what is remembered of a node that is gone or desired again.
 func (r *Retirer) Forget(hash string) {
-	r.forget(hash, pods, virtualKubelet, availability)
+	r.forget(hash, pods, virtualKubelet)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.young, hash)
 }
 
 func (r *Retirer) forget(hash string, without ...string) {
@@ -175,142 +277,40 @@ func (r *Retirer) since(hash, without string) time.Time {
 	return r.seen[of]
 }
 
-// noneLeft reports whether Azure, asked after the pods were gone, lists no container group of the node, or
-// none that its virtual kubelet will delete: not those of pods that are not waited for, nor those that it
-// has not deleted for long.
-func (r *Retirer) noneLeft(ctx context.Context, connector string, target azure.Target, node *observe.Node, progress *Progress) (bool, error) {
-	since := r.since(node.Hash, pods)
-	left, known := r.left(connector, target, node, since, progress)
-	if !known || len(left) == 0 || r.Clock.Since(since) > patience {
-		return known, nil
-	}
-	var awaited []azure.ContainerGroup
-	for _, group := range left {
-		stays, err := discover.PodLives(ctx, r.Live, group)
-		if err != nil {
-			return false, err
-		}
-		if !stays {
-			awaited = append(awaited, group)
-		}
-	}
-	if len(awaited) == 0 {
-		return true, nil
-	}
-	progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", names(awaited), target)
-	return false, nil
+// noted reports whether a node was seen so.
+func (r *Retirer) noted(hash, without string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.seen[sight{hash, without}]
+	return ok
 }
 
-// deleteLeft reports the same after the virtual kubelet has ended, and deletes the container groups that
-// are left: nobody else does any more.
-func (r *Retirer) deleteLeft(spec resolve.Resolved, target azure.Target, node *observe.Node, progress *Progress) bool {
-	left, known := r.left(spec.Connector, target, node, r.since(node.Hash, virtualKubelet), progress)
-	if !known {
-		return false
-	}
-	for _, group := range left {
-		r.Inventory.Delete(spec.Connector, target, group, func(ctx context.Context) (bool, error) {
-			return r.stillRetiring(ctx, spec.Namespace, node)
-		})
-	}
-	if len(left) > 0 {
-		progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", names(left), target)
-	}
-	return len(left) == 0
-}
-
-// retainLeft notes which container groups are left, and reports whether Azure has said so, or can't.
-func (r *Retirer) retainLeft(spec resolve.Resolved, target azure.Target, node *observe.Node, progress *Progress) bool {
-	left, known := r.left(spec.Connector, target, node, r.since(node.Hash, virtualKubelet), progress)
-	if progress.Reason == v1alpha1.ReasonAzureNotAsked {
-		progress.Stuck = false
-		progress.Retained = "container groups of node " + node.Name + " that may be left: " + progress.Message
-		return true
-	}
-	if len(left) > 0 {
-		progress.Retained = fmt.Sprintf("%s in %s", names(left), target)
-	}
-	return known
-}
-
-func (r *Retirer) left(connector string, target azure.Target, node *observe.Node, since time.Time, progress *Progress) (left []azure.ContainerGroup, known bool) {
-	if !target.Usable() {
-		progress.Stuck = true
-		progress.set(v1alpha1.ReasonAzureNotAsked,
-			"can't tell whether container groups are left: the Secret of the node and the one with the client secret are both gone: make the latter again")
-		return nil, false
-	}
-	listing, known := r.Inventory.List(connector, target, since)
-	if listing.Problem != nil && listing.Problem.Reason == v1alpha1.ReasonResourceGroupNotFound {
-		// With its resource group, Azure deletes everything in it.
-		return nil, known
-	}
-	if listing.Problem != nil {
-		progress.Stuck = listing.Problem.Proven
-		progress.set(v1alpha1.ReasonAzureNotAsked, "can't tell whether container groups are left: %s", listing.Problem.Message)
-		return nil, false
-	}
-	if !known {
-		progress.set(v1alpha1.ReasonContainerGroupsRemain, "asking Azure whether container groups are left in %s", target)
-		return nil, false
-	}
-	left = listing.OfNode(node.Name)
-	if len(left) > 0 {
-		wait := min(max(r.Clock.Since(since)/4, firstGroupsInterval), lastGroupsInterval)
-		r.Inventory.List(connector, target, listing.AskedAt.Add(wait))
-	}
-	return left, true
-}
-
-// stillRetiring reads live whether the node's claim stands and its virtual kubelet is stopped: another
-// operator may have become the leader, and the node may be wanted again.
-func (r *Retirer) stillRetiring(ctx context.Context, namespace string, node *observe.Node) (bool, error) {
-	key := client.ObjectKey{Namespace: namespace, Name: node.Name}
-	if node.Secret != nil {
-		var secret corev1.Secret
-		if err := r.Live.Get(ctx, key, &secret); err != nil {
-			return false, client.IgnoreNotFound(err)
-		}
-		if secret.Annotations[identity.AnnotationClaim] != node.Hash {
-			return false, nil
-		}
-	}
-	var deployment appsv1.Deployment
-	if err := r.Live.Get(ctx, key, &deployment); err != nil {
-		return client.IgnoreNotFound(err) == nil, client.IgnoreNotFound(err)
-	}
-	return !running(&deployment), nil
-}
-
-func (r *Retirer) stop(ctx context.Context, node *observe.Node, progress Progress) (Progress, error) {
-	progress.set(v1alpha1.ReasonStopping, "stopping the virtual kubelet")
+func (v *visit) stop(ctx context.Context) error {
+	v.progress.set(v1alpha1.ReasonStopping, "stopping the virtual kubelet")
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`))
-	err := r.Client.Patch(ctx, node.Deployment.DeepCopy(), patch, retireOwner)
-	if client.IgnoreNotFound(err) != nil {
-		return progress, fmt.Errorf("scale Deployment %s to 0: %w", node.Name, err)
+	options := []client.PatchOption{retireOwner}
+	if v.unwatched(v.node.Deployment) {
+		options = append(options, client.DisableReadYourWritesConsistency)
+		v.lookAgain(v.drainInterval())
 	}
-	return progress, nil
+	err := v.Client.Patch(ctx, v.node.Deployment.DeepCopy(), patch, options...)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("scale Deployment %s to 0: %w", v.node.Name, err)
+	}
+	return nil
 }
 
 // remove deletes what was made for the node, and the Node. The Secret goes last: it is the record of
 // where the container groups were.
-func (r *Retirer) remove(ctx context.Context, node *observe.Node, progress Progress) (Progress, error) {
-	progress.set(v1alpha1.ReasonRemoving, "removing the Node and what was made for it")
-	objects := make([]client.Object, 0, 7)
-	if node.Deployment != nil {
-		objects = append(objects, node.Deployment)
-	}
-	if node.ClusterRoleBinding != nil {
-		objects = append(objects, node.ClusterRoleBinding)
-	}
-	if node.RoleBinding != nil {
-		objects = append(objects, node.RoleBinding)
-	}
-	if node.ServiceAccount != nil {
-		objects = append(objects, node.ServiceAccount)
-	}
+func (v *visit) remove(ctx context.Context) error {
+	v.progress.set(v1alpha1.ReasonRemoving, "removing the Node and what was made for it")
+	node := v.node
+	objects := node.Children()
 	if node.Node != nil {
-		objects = append(objects, node.Node, &coordinationv1.Lease{
+		objects = append(objects, node.Node)
+	}
+	if node.Node != nil || v.claimed {
+		objects = append(objects, &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{Namespace: render.LeaseNamespace, Name: node.Name},
 		})
 	}
@@ -325,67 +325,27 @@ func (r *Retirer) remove(ctx context.Context, node *observe.Node, progress Progr
 		if uid := object.GetUID(); uid != "" {
 			options = append(options, client.Preconditions{UID: &uid})
 		}
-		if _, lease := object.(*coordinationv1.Lease); lease {
+		if _, lease := object.(*coordinationv1.Lease); lease || v.unwatched(object) {
 			options = append(options, client.DisableReadYourWritesConsistency) // Leases are not cached
 		}
-		err := r.Client.Delete(ctx, object, options...)
+		err := v.Client.Delete(ctx, object, options...)
 		if client.IgnoreNotFound(err) != nil {
-			return progress, fmt.Errorf("delete %T %s: %w", object, node.Name, err)
+			return fmt.Errorf("delete %T %s: %w", object, node.Name, err)
 		}
 	}
-	r.Forget(node.Hash)
-	return progress, nil
-}
-
-// record returns what the node's virtual kubelet was started with, and whether it ever was: without a
-// claim it was not, and Azure has nothing of it. Where somebody has deleted the record, the spec says the
-// same of a node that it still describes.
-func record(node *observe.Node, spec resolve.Resolved) (config render.AzureConfig, claimed bool, err error) {
-	if node.Secret == nil && (node.Deployment != nil || node.Node != nil) && spec.Describes(node.Name, node.Hash) {
-		return render.AzureConfigOf(spec.Target, spec.Location, nil), true, nil
-	}
-	if node.Secret == nil || node.Secret.Annotations[identity.AnnotationClaim] != node.Hash {
-		return config, false, nil
-	}
-	if err := json.Unmarshal(node.Secret.Data[render.AzureKey], &config); err != nil {
-		return config, false, fmt.Errorf("read %s of Secret %s: %w", render.AzureKey, node.Name, err)
-	}
-	return config, true, nil
-}
-
-// target returns where the node's container groups are, with the credentials that the node was started
-// with, or where Azure refuses those, with the ones that the spec gives for what may be the same tenant.
-func (r *Retirer) target(config render.AzureConfig, spec resolve.Resolved) azure.Target {
-	own := target(config, spec.Target.Credential)
-	other := own
-	other.Credential = spec.Target.Credential
-	if own == other || !other.Usable() || !own.Usable() ||
-		own.Cloud != spec.Target.Cloud || !sameTenant(own.TenantID, other.TenantID) {
-		return own
-	}
-	listing, _ := r.Inventory.List(spec.Connector, own, time.Time{})
-	if listing.Problem != nil && listing.Problem.Proven {
-		return other
-	}
-	return own
-}
-
-// sameTenant reports whether two tenants may be one: a managed identity need not name its.
-func sameTenant(a, b string) bool { return a == "" || b == "" || strings.EqualFold(a, b) }
-
-// target returns where the node's container groups are, with the live client secret where it is of the
-// node's own identity in Azure, else with the one that the node was started with.
-func target(config render.AzureConfig, live azure.Credential) azure.Target {
-	target := config.Target()
-	if live.ClientSecret != "" && live.SameIdentity(target.Credential) {
-		target.ClientSecret = live.ClientSecret
-	}
-	return target
+	v.Forget(node.Hash)
+	v.forget(node.Hash, availability, scan)
+	return nil
 }
 
 // running reports whether a Deployment is meant to have a pod.
 func running(deployment *appsv1.Deployment) bool {
 	return deployment != nil && deployment.DeletionTimestamp.IsZero() && ptr.Deref(deployment.Spec.Replicas, 1) > 0
+}
+
+// serving reports whether a virtual kubelet works: one that hangs is available and lets its Node become not Ready.
+func serving(node *observe.Node) bool {
+	return running(node.Deployment) && available(node.Deployment) && (node.Node == nil || observe.Ready(node.Node))
 }
 
 // lives reports whether a pod has or may get a process. The controller of a Deployment leaves those alone
@@ -403,16 +363,4 @@ func settled(deployment *appsv1.Deployment) bool {
 
 func available(deployment *appsv1.Deployment) bool {
 	return deployment.Status.AvailableReplicas > 0
-}
-
-// names says how many container groups there are, and which.
-func names(groups []azure.ContainerGroup) string {
-	list := make([]string, len(groups))
-	for i := range groups {
-		list[i] = groups[i].Name
-	}
-	if len(groups) == 1 {
-		return "container group " + azure.Enumerate(list)
-	}
-	return fmt.Sprintf("%d container groups: %s", len(groups), azure.Enumerate(list))
 }

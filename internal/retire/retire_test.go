@@ -13,10 +13,12 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
@@ -27,25 +29,23 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 )
 
-func TestNames(t *testing.T) {
-	groups := make([]azure.ContainerGroup, 0, 7)
-	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g"} {
-		groups = append(groups, azure.ContainerGroup{Name: name})
-	}
+func TestEnumerate(t *testing.T) {
+	groups := []string{"a", "b", "c", "d", "e", "f", "g"}
 	for n, want := range map[int]string{
+		0: "container groups",
 		1: "container group a",
 		2: "2 container groups: a, b",
 		5: "5 container groups: a, b, c, d, e",
 		6: "6 container groups: a, b, c, d, e and 1 more",
 		7: "7 container groups: a, b, c, d, e and 2 more",
 	} {
-		NewWithT(t).Expect(names(groups[:n])).To(Equal(want))
+		NewWithT(t).Expect(enumerate(groups[:n])).To(Equal(want))
 	}
 }
 
 func TestCount(t *testing.T) {
 	for n, want := range map[int]string{1: "1 pod", 2: "2 pods", 0: "0 pods"} {
-		NewWithT(t).Expect(count(n, "pod")).To(Equal(want))
+		NewWithT(t).Expect(count(n)).To(Equal(want))
 	}
 }
 
@@ -113,50 +113,6 @@ func started() render.AzureConfig {
 	}
 }
 
-func TestTarget(t *testing.T) {
-	credential := func(tenant, client, secret string) azure.Credential {
-		return azure.Credential{
-			Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeServicePrincipal, TenantID: tenant, ClientID: client, ClientSecret: secret,
-		}
-	}
-	own := azure.Target{Credential: credential("tenant", "client", "first secret"), SubscriptionID: "subscription", ResourceGroup: "group"}
-	public := credential("tenant", "client", "second secret")
-	public.Cloud = v1alpha1.CloudPublic
-	for name, test := range map[string]struct {
-		live   azure.Credential
-		secret string
-	}{
-		"a renewed secret":                            {credential("tenant", "client", "second secret"), "second secret"},
-		"in another case":                             {credential("TENANT", "Client", "second secret"), "second secret"},
-		"a secret that is gone":                       {credential("tenant", "client", ""), "first secret"},
-		"another client's":                            {credential("tenant", "other", "second secret"), "first secret"},
-		"another tenant's":                            {credential("other", "client", "second secret"), "first secret"},
-		"another cloud's":                             {public, "first secret"},
-		"of a connector that does not exist any more": {azure.Credential{}, "first secret"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			want := own
-			want.ClientSecret = test.secret
-			got := target(started(), test.live)
-			NewWithT(t).Expect(got).To(Equal(want), "secret %q", got.ClientSecret)
-		})
-	}
-}
-
-func TestTargetOfAManagedIdentity(t *testing.T) {
-	g := NewWithT(t)
-	config := started()
-	config.ClientID, config.ClientSecret, config.UserAssignedIdentityID = "msi", "", "identity"
-	live := azure.Credential{
-		Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeServicePrincipal, TenantID: "tenant", ClientID: "identity", ClientSecret: "s",
-	}
-	got := target(config, live)
-	g.Expect(got.Credential).To(Equal(azure.Credential{
-		Cloud: v1alpha1.CloudChina, Type: v1alpha1.CredentialTypeManagedIdentity, TenantID: "tenant", ClientID: "identity",
-	}), "it is no service principal's secret")
-	g.Expect(got.Usable()).To(BeTrue())
-}
-
 func TestRecord(t *testing.T) {
 	config, err := json.Marshal(started())
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -184,6 +140,7 @@ func TestRecord(t *testing.T) {
 			got, claimed, err := record(&observe.Node{Name: "node", Hash: "hash", Secret: test.secret}, resolve.Resolved{})
 			if test.fails {
 				g.Expect(err).To(MatchError(ContainSubstring("read azure.json of Secret node: ")))
+				g.Expect(claimed).To(BeTrue())
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
@@ -217,23 +174,31 @@ func TestRecordOfADeletedSecret(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(claimed).To(BeFalse(), "it was never started")
 	_, claimed, err = record(&observe.Node{Name: "node", Hash: "other", Deployment: &appsv1.Deployment{}}, spec)
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(claimed).To(BeFalse(), "the spec tells nothing of it")
+	g.Expect(err).To(MatchError("nothing tells where node node was: its Secret is gone, and its other objects lack the annotation connector.virtual-kubelet.io/place"))
+	g.Expect(claimed).To(BeTrue(), "something was started somewhere")
 }
 
-// The status of a removal that fails at once is written too, and needs a reason.
-func TestProgressHasAReasonFromTheStart(t *testing.T) {
+// What is not known is not nothing: the removal waits for somebody, unless what may be left is to be left.
+func TestANodeOfWhichNothingTellsWhereItWas(t *testing.T) {
 	g := NewWithT(t)
-	progress, err := (&Retirer{}).Retire(t.Context(), &observe.Node{Name: "node", Hash: "hash", Secret: &corev1.Secret{
+	node := &observe.Node{Name: "node", Hash: "hash", Secret: &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{
 			Annotations: map[string]string{identity.AnnotationClaim: "hash"}, Labels: map[string]string{identity.LabelOS: "windows"},
 		},
-	}}, resolve.Resolved{})
-	g.Expect(err).To(HaveOccurred())
-	g.Expect(progress.Reason).NotTo(BeEmpty())
-	g.Expect(progress.Message).NotTo(BeEmpty())
+	}}
+	progress, err := (&Retirer{Live: fake.NewClientBuilder().Build()}).Retire(t.Context(), node, resolve.Resolved{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(progress.Reason).To(Equal(v1alpha1.ReasonAzureNotAsked))
+	g.Expect(progress.Message).To(HavePrefix("read azure.json of Secret node: "))
+	g.Expect(progress.Stuck).To(BeTrue())
 	g.Expect(progress.Node).To(Equal("node"))
 	g.Expect(progress.OSType).To(Equal(v1alpha1.OSTypeWindows))
+
+	w := newWorld(t)
+	w.node.Secret.Data = nil
+	spec := w.spec(v1alpha1.OrphanPolicyRetain)
+	progress = w.retire(t.Context(), spec)
+	g.Expect(progress.Reason).To(Equal(v1alpha1.ReasonRemoving))
 }
 
 func TestOSType(t *testing.T) {
@@ -297,4 +262,59 @@ func TestMomentsAreRemembered(t *testing.T) {
 	g.Expect(r.since("a", virtualKubelet)).To(Equal(start.Add(time.Hour)))
 	g.Expect(r.since("b", pods)).To(Equal(start.Add(time.Minute)))
 	(&Retirer{}).Forget("a")
+}
+
+// What is left of a node whose Secret somebody has deleted tells where its container groups are, also to a spec that
+// tells of another place by now.
+func TestRecordByWhatIsLeft(t *testing.T) {
+	place := `{"cloud":"AzureChinaCloud","tenantId":"tenant","subscriptionId":"subscription","aadClientId":"client","resourceGroup":"group","location":"chinaeast2","vnetName":"","vnetResourceGroup":""}`
+	annotated := func(place string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Annotations: map[string]string{identity.AnnotationPlace: place}}
+	}
+	want := started()
+	want.ClientSecret = ""
+	for name, node := range map[string]*observe.Node{
+		"a Deployment":         {Deployment: &appsv1.Deployment{ObjectMeta: annotated(place)}},
+		"a ServiceAccount":     {ServiceAccount: &corev1.ServiceAccount{ObjectMeta: annotated(place)}},
+		"a ClusterRoleBinding": {ClusterRoleBinding: &rbacv1.ClusterRoleBinding{ObjectMeta: annotated(place)}},
+		"a RoleBinding":        {RoleBinding: &rbacv1.RoleBinding{ObjectMeta: annotated(place)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			config, claimed, err := record(node, resolve.Resolved{})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(claimed).To(BeTrue())
+			g.Expect(config).To(Equal(want))
+		})
+	}
+	g := NewWithT(t)
+	edited := &observe.Node{
+		Name: "node", Hash: "hash", Secret: &corev1.Secret{Data: map[string][]byte{render.AzureKey: []byte("{")}},
+		Deployment: &appsv1.Deployment{ObjectMeta: annotated(place)},
+	}
+	config, claimed, err := record(edited, resolve.Resolved{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(claimed).To(BeTrue(), "what was started was claimed, though somebody has taken the annotation off")
+	g.Expect(config).To(Equal(want))
+}
+
+func TestServing(t *testing.T) {
+	up := &appsv1.Deployment{Status: appsv1.DeploymentStatus{AvailableReplicas: 1}}
+	with := func(status corev1.ConditionStatus) *corev1.Node {
+		return &corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}}}}
+	}
+	for name, test := range map[string]struct {
+		node observe.Node
+		want bool
+	}{
+		"no Deployment":                 {observe.Node{Node: with(corev1.ConditionTrue)}, false},
+		"not available":                 {observe.Node{Deployment: &appsv1.Deployment{}, Node: with(corev1.ConditionTrue)}, false},
+		"at work":                       {observe.Node{Deployment: up, Node: with(corev1.ConditionTrue)}, true},
+		"at work, its Node deleted":     {observe.Node{Deployment: up}, true},
+		"at work, its Node just made":   {observe.Node{Deployment: up, Node: &corev1.Node{}}, true},
+		"hanging":                       {observe.Node{Deployment: up, Node: with(corev1.ConditionUnknown)}, false},
+		"saying itself that it is down": {observe.Node{Deployment: up, Node: with(corev1.ConditionFalse)}, false},
+	} {
+		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(serving(&test.node)).To(Equal(test.want)) })
+	}
 }

@@ -25,7 +25,7 @@ import (
 )
 
 // Pods wait for a virtual kubelet that does not run: it gets its time, and then they go without it.
-func TestReviveGivesUp(t *testing.T) {
+func TestAVirtualKubeletThatStaysDownIsStopped(t *testing.T) {
 	g := NewWithT(t)
 	clock := clocktesting.NewFakeClock(time.Unix(1_800_000_000, 0))
 	deployment := &appsv1.Deployment{
@@ -37,26 +37,34 @@ func TestReviveGivesUp(t *testing.T) {
 		Client: kubernetes, Clock: clock,
 		Inventory: azure.NewInventory(azure.NewConnector(nil, ""), clock, func(string) {}),
 	}
-	node := &observe.Node{Name: "node", Hash: "hash", Deployment: deployment}
-	revive := func(waiting time.Time) (Progress, int32) {
-		progress := Progress{Reason: v1alpha1.ReasonDraining, Message: "1 pod left on the node", waiting: waiting}
-		g.Expect(retirer.revive(t.Context(), resolve.Resolved{Namespace: "system"}, node, started(), azure.Target{}, &progress)).To(Succeed())
+	relieve := func(ends time.Time) (Progress, int32) {
+		pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}}
+		if !ends.IsZero() {
+			pod.DeletionTimestamp = &metav1.Time{Time: ends}
+		}
+		v := visit{
+			Retirer: retirer, node: &observe.Node{Name: "node", Hash: "hash", Deployment: deployment}, claimed: true, config: started(),
+			spec:     resolve.Resolved{Namespace: "system"},
+			progress: &Progress{Reason: v1alpha1.ReasonDraining, Message: "1 pod left on the node"},
+			pods:     leaving{waited: []corev1.Pod{pod}},
+		}
+		g.Expect(v.relieve(t.Context())).To(Succeed())
 		var now appsv1.Deployment
 		g.Expect(kubernetes.Get(t.Context(), client.ObjectKeyFromObject(deployment), &now)).To(Succeed())
-		return progress, *now.Spec.Replicas
+		return *v.progress, *now.Spec.Replicas
 	}
 
-	progress, replicas := revive(clock.Now().Add(-time.Second))
+	progress, replicas := relieve(clock.Now().Add(-time.Second))
 	g.Expect(replicas).To(BeEquivalentTo(1), "it has only just been found down")
 	g.Expect(progress.Message).To(Equal("1 pod left on the node, and its virtual kubelet does not run: " +
 		"kubectl describe pods -n system -l connector.virtual-kubelet.io/identity=hash"))
 
 	clock.Step(downtime + time.Second)
-	_, replicas = revive(time.Time{})
+	_, replicas = relieve(time.Time{})
 	g.Expect(replicas).To(BeEquivalentTo(1), "a pod has not been asked to end")
-	_, replicas = revive(clock.Now().Add(time.Second))
+	_, replicas = relieve(clock.Now().Add(time.Second))
 	g.Expect(replicas).To(BeEquivalentTo(1), "a pod has still time to end")
-	progress, replicas = revive(clock.Now().Add(-time.Second))
+	progress, replicas = relieve(clock.Now().Add(-time.Second))
 	g.Expect(replicas).To(BeZero())
 	g.Expect(progress.Reason).To(Equal(v1alpha1.ReasonStopping))
 }
@@ -86,9 +94,11 @@ func TestReviveHandsOverCredentials(t *testing.T) {
 	g.Expect(kubernetes.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())
 	retirer := &Retirer{Client: kubernetes, Clock: clock, Inventory: inventory}
 	node := &observe.Node{Name: "node", Hash: "hash", Secret: secret, Pods: []corev1.Pod{*pod}}
-	progress := Progress{Reason: v1alpha1.ReasonDraining}
-	spec := resolve.Resolved{Connector: "aci", Namespace: "system"}
-	g.Expect(retirer.revive(t.Context(), spec, node, former, target, &progress)).To(Succeed())
+	v := visit{
+		Retirer: retirer, node: node, config: former, target: target, progress: &Progress{Reason: v1alpha1.ReasonDraining},
+		spec: resolve.Resolved{Connector: "aci", Namespace: "system"},
+	}
+	g.Expect(v.revive(t.Context())).To(Succeed())
 
 	g.Expect(kubernetes.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())
 	var handed render.AzureConfig

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
+	"github.com/virtual-kubelet/connector-operator/internal/observe"
 )
 
 // maxQuote is how many characters of a message from elsewhere a condition quotes.
@@ -35,7 +37,7 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 		return not(v1alpha1.ReasonWaitingForRetirement, "node %s starts once the former node of this name is removed: see condition Retiring", name)
 	}
 	observed := node.Observed
-	if observed == nil || observed.Deployment == nil {
+	if !observed.Deployed() {
 		return notStarted(in, node)
 	}
 	deployment := observed.Deployment
@@ -60,6 +62,15 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 	if ready := nodeReady(observed.Node); ready.Status != corev1.ConditionTrue {
 		return not(v1alpha1.ReasonNodeNotReady, "node %s is not Ready: %s: %s", name, ready.Reason, quote(in, ready.Message))
 	}
+	if held := node.Held; held != nil {
+		// What is bad is the change: what runs does not know of it. As long as that is not known, neither is the node's
+		// readiness for what is wanted.
+		status, until := metav1.ConditionTrue, "is not made before it is mended: see condition "+held.Type
+		if held.Status != metav1.ConditionFalse {
+			status, until = metav1.ConditionUnknown, "waits for Azure's answer: see condition "+held.Type
+		}
+		return condition(is, status, v1alpha1.ReasonChangeHeld, "node %s runs as before, and the change %s", name, until)
+	}
 	if finding := in.Preflight.Blocking(node.Desired.OSType); finding != nil {
 		reason := v1alpha1.ReasonContainerGroupsImpossible
 		if finding.Type == v1alpha1.ConditionAzureAccessible {
@@ -70,7 +81,16 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonNodeReady, "node %s is ready", name)
 }
 
+// notStarted says why a node does not run, and what runs in its place.
 func notStarted(in Input, node Node) metav1.Condition {
+	c := whyNotStarted(in, node)
+	if node.Former != "" {
+		c.Message += fmt.Sprintf("; node %s runs as before", node.Former)
+	}
+	return c
+}
+
+func whyNotStarted(in Input, node Node) metav1.Condition {
 	const is = v1alpha1.ConditionReady
 	switch {
 	case node.Withheld != nil:
@@ -171,15 +191,13 @@ func quote(in Input, message string) string {
 }
 
 func nodeReady(node *corev1.Node) corev1.NodeCondition {
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c
-		}
+	if ready := observe.ReadyCondition(node); ready != nil {
+		return *ready
 	}
 	return corev1.NodeCondition{Reason: "NodeStatusNeverUpdated", Message: "the node has no condition Ready"}
 }
 
-func nodeStatus(node Node, ready metav1.Condition) v1alpha1.NodeStatus {
+func nodeStatus(in Input, node Node, ready metav1.Condition) v1alpha1.NodeStatus {
 	out := v1alpha1.NodeStatus{
 		Name:          node.Desired.Name,
 		OSType:        node.Desired.OSType,
@@ -188,8 +206,45 @@ func nodeStatus(node Node, ready metav1.Condition) v1alpha1.NodeStatus {
 		Image:         node.Desired.Reference,
 		Conditions:    []metav1.Condition{ready},
 	}
-	if node.Observed != nil && node.Observed.Node != nil {
-		out.KubeletVersion = node.Observed.Node.Status.NodeInfo.KubeletVersion
+	observed := node.Observed
+	for _, kept := range in.Kept {
+		if kept.Name == node.Desired.Name {
+			observed = kept
+		}
+	}
+	out.KubeletVersion = kubeletVersion(in, node.Desired.Name, observed)
+	return out
+}
+
+func kubeletVersion(in Input, name string, observed *observe.Node) string {
+	if observed != nil && observed.Node != nil {
+		return observed.Node.Status.NodeInfo.KubeletVersion
+	}
+	return in.Lost[name]
+}
+
+// keptNodes lists the nodes that run until those that replace them can be started, but for those whose name these have.
+func keptNodes(in Input) []v1alpha1.NodeStatus {
+	var out []v1alpha1.NodeStatus
+	for _, kept := range in.Kept {
+		if slices.ContainsFunc(in.Nodes, func(n Node) bool { return n.Desired.Name == kept.Name }) {
+			continue
+		}
+		node := v1alpha1.NodeStatus{Name: kept.Name, OSType: kept.OSType()}
+		for _, known := range in.Connector.Status.Nodes {
+			if known.Name == kept.Name {
+				node = untimed(known)
+			}
+		}
+		node.KubeletVersion = kubeletVersion(in, kept.Name, kept)
+		ready := condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonKept,
+			"node %s runs until the one that replaces it can be started", kept.Name)
+		if kept.Node == nil || nodeReady(kept.Node).Status != corev1.ConditionTrue {
+			ready.Status = metav1.ConditionFalse
+			ready.Message = fmt.Sprintf("node %s is not Ready, and is kept until the one that replaces it can be started", kept.Name)
+		}
+		node.Conditions = []metav1.Condition{ready}
+		out = append(out, node)
 	}
 	return out
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
+	"github.com/virtual-kubelet/connector-operator/internal/preflight"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 	"github.com/virtual-kubelet/connector-operator/internal/status"
 )
@@ -86,9 +87,21 @@ var nodeCases = map[string]struct {
 	edit func(*status.Node)
 	want string
 }{
-	"ready":            {func(*status.Node) {}, "True NodeReady: node " + linux + " is ready"},
-	"nothing yet":      {func(n *status.Node) { n.Observed = nil }, "False Starting: " + starting},
-	"no Deployment":    {func(n *status.Node) { n.Observed.Deployment = nil }, "False Starting: " + starting},
+	"ready":         {func(*status.Node) {}, "True NodeReady: node " + linux + " is ready"},
+	"nothing yet":   {func(n *status.Node) { n.Observed = nil }, "False Starting: " + starting},
+	"no Deployment": {func(n *status.Node) { n.Observed.Deployment = nil }, "False Starting: " + starting},
+	"a change that is refused": {
+		func(n *status.Node) {
+			n.Held = &preflight.Finding{Type: v1alpha1.ConditionAzureAccessible, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonSecretExpired}
+		},
+		"True ChangeHeld: node " + linux + " runs as before, and the change is not made before it is mended: see condition AzureAccessible",
+	},
+	"a change that is not answered": {
+		func(n *status.Node) {
+			n.Held = &preflight.Finding{Type: v1alpha1.ConditionNetworkReady, Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonNotChecked}
+		},
+		"Unknown ChangeHeld: node " + linux + " runs as before, and the change waits for Azure's answer: see condition NetworkReady",
+	},
 	"just changed":     {func(n *status.Node) { n.Wrote = true }, "False Starting: " + starting},
 	"not yet seen":     {func(n *status.Node) { n.Observed.Deployment.Generation++ }, "False Starting: " + starting},
 	"not yet updated":  {func(n *status.Node) { n.Observed.Deployment.Status.UpdatedReplicas = 0 }, "False Starting: " + starting},
@@ -249,6 +262,7 @@ func TestNodeConditions(t *testing.T) {
 func TestWhatPassesByItselfIsNotStalled(t *testing.T) {
 	passing := map[string]bool{
 		v1alpha1.ReasonStarting: true, v1alpha1.ReasonNodeNotRegistered: true, v1alpha1.ReasonWaitingForRetirement: true,
+		v1alpha1.ReasonChangeHeld: true, // without an answer; with one, the node is ready
 	}
 	for name, test := range nodeCases {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -171,7 +172,76 @@ var specCases = map[string]connectorCase{
 			"Ready": "False Deleting: the nodes are being removed", "Reconciling": "True Progressing: removing node " + linux + ": 3 pods left on the node",
 		},
 	},
+	"a node that is kept, as the one that replaces it can't be started": {
+		in: settled(groupsMissing, kept("virtual-kubelet-aci-linux-westus")),
+		want: map[string]string{
+			"Ready":          "False ResourceGroupNotFound: it does not exist",
+			"LinuxNodeReady": "False NotStarted: node " + linux + " was not started: see condition AzureAccessible; node virtual-kubelet-aci-linux-westus runs as before",
+			"Retiring":       "", "Reconciling": "", "Stalled": "True UserActionNeeded: it does not exist",
+		},
+	},
+	"container groups that were left": {
+		in: settled(func(in *status.Input) {
+			in.Retained = []v1alpha1.RetainedContainerGroups{
+				{NodeName: linux, SubscriptionID: "s", ResourceGroup: "g", Names: []string{"default-web"}},
+				{NodeName: windows, SubscriptionID: "s", ResourceGroup: "h", Message: "Azure is silent"},
+			}
+		}),
+		want: map[string]string{
+			"Ready": "True Ready: both virtual nodes are ready",
+			"ContainerGroupsRetained": "True Retained: left in Azure, and billed: container group default-web of node " + linux +
+				" in resource group g of subscription s; container groups of node " + windows + " in resource group h of subscription s, as far as is known: Azure is silent",
+		},
+	},
 	"not suspended": {in: settled(), want: map[string]string{"Suspended": ""}},
+}
+
+func groupsMissing(in *status.Input) {
+	problem(v1alpha1.ReasonResourceGroupNotFound, true, "it does not exist")(in)
+	in.Nodes[0].Withheld, in.Nodes[0].Observed = &in.Preflight.Access, nil
+}
+
+// kept is a node that runs until the first of the desired ones can be started.
+func kept(name string) func(*status.Input) {
+	return func(in *status.Input) {
+		in.Nodes[0].Former = name
+		former := observed(in.Nodes[0].Desired)
+		former.Name = name
+		former.Secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"connector.virtual-kubelet.io/os": "linux"}}}
+		in.Kept = append(in.Kept, former)
+		in.Connector.Status.Nodes = []v1alpha1.NodeStatus{{Name: name, OSType: v1alpha1.OSTypeLinux, ResourceGroup: "former", KubeletVersion: "v1"}}
+	}
+}
+
+// A node that is kept stays in the list, with what was known of it.
+func TestKeptNodes(t *testing.T) {
+	g := NewWithT(t)
+	in := settled(groupsMissing, kept("former"))
+	node := func() v1alpha1.NodeStatus {
+		for _, n := range status.Compute(in).Nodes {
+			if n.Name == "former" {
+				return n
+			}
+		}
+		return v1alpha1.NodeStatus{}
+	}
+	g.Expect(node()).To(And(HaveField("OSType", v1alpha1.OSTypeLinux), HaveField("ResourceGroup", "former"), HaveField("KubeletVersion", "v1.25.0-vk-azure-aci-1.6.4")))
+	g.Expect(said(node().Conditions, "Ready")).To(Equal("True Kept: node former runs until the one that replaces it can be started"))
+	in.Kept[0].Node.Status.Conditions[1].Status = corev1.ConditionUnknown
+	g.Expect(said(node().Conditions, "Ready")).To(Equal("False Kept: node former is not Ready, and is kept until the one that replaces it can be started"))
+
+	in.Kept[0].Node = nil
+	g.Expect(node().KubeletVersion).To(BeEmpty(), "a virtual kubelet that starts anew is waited for")
+	in.Lost = map[string]string{"former": "v1"}
+	g.Expect(node().KubeletVersion).To(Equal("v1"), "it is still to be started anew")
+
+	in = settled(groupsMissing, kept(linux))
+	in.Connector.Status.Nodes[0].Name = linux
+	names := map[string]int{}
+	for _, n := range status.Compute(in).Nodes {
+		names[n.Name]++
+	}
+	g.Expect(names).To(Equal(map[string]int{linux: 1, windows: 1}), "each name is listed once")
 }
 
 func TestNodesWhosePlaceIsNotKnown(t *testing.T) {

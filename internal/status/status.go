@@ -31,8 +31,14 @@ type Input struct {
 	Preflight preflight.Report
 	// Nodes are the desired nodes, in the order of Resolved.
 	Nodes []Node
+	// Kept are the nodes that are not desired any more, and run until those that replace them can be started.
+	Kept []*observe.Node
+	// Lost are the versions of Nodes that may be gone, by their names: their virtual kubelets are still to be restarted.
+	Lost map[string]string
 	// Retiring are the nodes that are being removed.
 	Retiring []retire.Progress
+	// Retained are the container groups that removals have left in Azure.
+	Retained []v1alpha1.RetainedContainerGroups
 }
 
 // Node is a desired node and what came of it.
@@ -43,6 +49,11 @@ type Node struct {
 	Blocked error
 	// Withheld is the finding that keeps it from being started for the first time; nil where none does.
 	Withheld *preflight.Finding
+	// Held is the finding that keeps a change from a virtual kubelet that runs, and would be restarted for it; nil where
+	// none does.
+	Held *preflight.Finding
+	// Former is the name of the node that runs in its place as long as it can't be started; empty where none does.
+	Former string
 	// Wrote says that its objects have just been changed, so that Observed is out of date.
 	Wrote bool
 	// Observed is nil where nothing exists of the node.
@@ -81,11 +92,17 @@ func Compute(in Input) v1alpha1.VirtualKubeletConnectorStatus {
 		retiring = []metav1.Condition{*held}
 		out.Nodes = append(out.Nodes, heldNodes(in, out.Nodes)...)
 	}
+	out.Nodes = append(out.Nodes, keptNodes(in)...)
 	out.Nodes = append(out.Nodes, retiringNodes(in)...)
+	out.RetainedContainerGroups = in.Retained
 
 	summary := readyCondition(in, conditions)
 	out.Conditions = append([]metav1.Condition{summary}, conditions...)
 	out.Conditions = append(out.Conditions, retiring...)
+	if len(in.Retained) > 0 {
+		out.Conditions = append(out.Conditions, condition(v1alpha1.ConditionContainerGroupsRetained, metav1.ConditionTrue, v1alpha1.ReasonRetained,
+			"%s", retainedMessage(in.Retained)))
+	}
 	if in.Resolved.Suspended {
 		out.Conditions = append(out.Conditions, condition(v1alpha1.ConditionSuspended, metav1.ConditionTrue, v1alpha1.ReasonSuspended,
 			"spec.suspend is true: nothing is changed until it is false, or the connector is deleted"))
@@ -137,7 +154,7 @@ func untimed(known v1alpha1.NodeStatus) v1alpha1.NodeStatus {
 func desiredNodes(in Input) []v1alpha1.NodeStatus {
 	var out []v1alpha1.NodeStatus
 	for _, node := range in.Nodes {
-		out = append(out, nodeStatus(node, nodeCondition(in, node)))
+		out = append(out, nodeStatus(in, node, nodeCondition(in, node)))
 	}
 	if !in.Resolved.Undecided {
 		return out
@@ -232,7 +249,7 @@ func resolvedCondition(in Input) metav1.Condition {
 // started reports whether every node asked for has been.
 func started(in Input) bool {
 	return !in.Resolved.Undecided &&
-		!slices.ContainsFunc(in.Nodes, func(n Node) bool { return n.Observed == nil || n.Observed.Deployment == nil })
+		!slices.ContainsFunc(in.Nodes, func(n Node) bool { return !n.Observed.Deployed() })
 }
 
 // findingCondition is what Azure was found to say. What was known before is not written over by what is not known yet:
@@ -313,6 +330,15 @@ func worst(conditions []metav1.Condition) *metav1.Condition {
 	return found
 }
 
+// retainedMessage names the container groups that were left in Azure.
+func retainedMessage(retained []v1alpha1.RetainedContainerGroups) string {
+	texts := make([]string, 0, len(retained))
+	for _, r := range retained {
+		texts = append(texts, retire.Describe(r))
+	}
+	return "left in Azure, and billed: " + strings.Join(texts, "; ")
+}
+
 func retiringCondition(retiring []retire.Progress) []metav1.Condition {
 	if len(retiring) == 0 {
 		return nil
@@ -358,7 +384,7 @@ func progressing(reason string) bool {
 // pointing tells the reasons of a node that only point to the condition that says why.
 func pointing(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonNotStarted, v1alpha1.ReasonAzureNotAccessible, v1alpha1.ReasonContainerGroupsImpossible:
+	case v1alpha1.ReasonNotStarted, v1alpha1.ReasonAzureNotAccessible, v1alpha1.ReasonContainerGroupsImpossible, v1alpha1.ReasonChangeHeld:
 		return true
 	}
 	return false

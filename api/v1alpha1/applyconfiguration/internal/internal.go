@@ -401,6 +401,27 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requests
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.ResourceAmounts
+- name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.RetainedContainerGroups
+  map:
+    fields:
+    - name: message
+      type:
+        scalar: string
+    - name: names
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: nodeName
+      type:
+        scalar: string
+    - name: resourceGroup
+      type:
+        scalar: string
+    - name: subscriptionID
+      type:
+        scalar: string
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.SecretKeyReference
   map:
     fields:
@@ -596,6 +617,16 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: resourceGroup
       type:
         scalar: string
+    - name: retainedContainerGroups
+      type:
+        list:
+          elementType:
+            namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.RetainedContainerGroups
+          elementRelationship: associative
+          keys:
+          - nodeName
+          - subscriptionID
+          - resourceGroup
     - name: subscriptionID
       type:
         scalar: string

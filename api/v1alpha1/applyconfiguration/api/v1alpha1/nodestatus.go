@@ -27,7 +27,7 @@ type NodeStatusApplyConfiguration struct {
 	Image *string `json:"image,omitempty"`
 	// kubeletVersion is the version that the Node reports.
 	KubeletVersion *string `json:"kubeletVersion,omitempty"`
-	// conditions are Ready, for a desired node, or Retiring, for one that is being removed.
+	// conditions are Ready, for a node that is to run, or Retiring, for one that is being removed.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 

@@ -29,8 +29,12 @@ type VirtualKubeletConnectorStatusApplyConfiguration struct {
 	DesiredNodes *int32 `json:"desiredNodes,omitempty"`
 	// readyNodes is the number of desired virtual nodes that are ready.
 	ReadyNodes *int32 `json:"readyNodes,omitempty"`
-	// nodes are the desired virtual nodes, and those that are still being removed.
+	// nodes are the desired virtual nodes, those that run until one that replaces them can be started, and those that
+	// are still being removed.
 	Nodes []NodeStatusApplyConfiguration `json:"nodes,omitempty"`
+	// retainedContainerGroups are the container groups that were left in Azure, where they are billed, as
+	// spec.removal.orphanedContainerGroups asks for. Those that somebody deletes leave the list.
+	RetainedContainerGroups []RetainedContainerGroupsApplyConfiguration `json:"retainedContainerGroups,omitempty"`
 }
 
 // VirtualKubeletConnectorStatusApplyConfiguration constructs a declarative configuration of the VirtualKubeletConnectorStatus type for use with
@@ -109,6 +113,19 @@ func (b *VirtualKubeletConnectorStatusApplyConfiguration) WithNodes(values ...*N
 			panic("nil value passed to WithNodes")
 		}
 		b.Nodes = append(b.Nodes, *values[i])
+	}
+	return b
+}
+
+// WithRetainedContainerGroups adds the given value to the RetainedContainerGroups field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the RetainedContainerGroups field.
+func (b *VirtualKubeletConnectorStatusApplyConfiguration) WithRetainedContainerGroups(values ...*RetainedContainerGroupsApplyConfiguration) *VirtualKubeletConnectorStatusApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithRetainedContainerGroups")
+		}
+		b.RetainedContainerGroups = append(b.RetainedContainerGroups, *values[i])
 	}
 	return b
 }

@@ -1,0 +1,167 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package guard keeps the admission policy of config/guard, which refuses to delete what a removal needs, for as long
+// as there is a connector. It writes nothing but its finalizer, and makes neither of the two objects.
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	applyadmissionv1 "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+)
+
+const (
+	// Name is that of the policy and of its binding.
+	Name = "vk-connector-removal-guard"
+	// Finalizer holds both of them: the API server enforces a policy also while it waits to be deleted.
+	Finalizer = "connector.virtual-kubelet.io/removal-guard"
+	// FieldOwner is who the finalizer belongs to.
+	FieldOwner = client.FieldOwner("vk-connector-operator-guard")
+)
+
+// held is a kind of what is held, and how. The uid keeps an object that has just gone from being made anew.
+type held struct {
+	kind string
+	hold func(types.UID) runtime.ApplyConfiguration
+}
+
+// The binding is let go first: the API server takes no change of one whose policy is gone.
+var (
+	binding = held{"ValidatingAdmissionPolicyBinding", func(uid types.UID) runtime.ApplyConfiguration {
+		return applyadmissionv1.ValidatingAdmissionPolicyBinding(Name).WithUID(uid).WithFinalizers(Finalizer)
+	}}
+	policy = held{"ValidatingAdmissionPolicy", func(uid types.UID) runtime.ApplyConfiguration {
+		return applyadmissionv1.ValidatingAdmissionPolicy(Name).WithUID(uid).WithFinalizers(Finalizer)
+	}}
+)
+
+// Guard holds the policy and its binding.
+type Guard struct {
+	Client client.Client
+	Live   client.Reader
+	// releasing keeps two connectors that go at once from taking each other for one that stays, and the policy from
+	// being held again between its release and that of the last connector.
+	releasing sync.Mutex
+}
+
+// Sync holds the policy while there is a connector, and lets it go otherwise.
+func (g *Guard) Sync(ctx context.Context) error {
+	g.releasing.Lock()
+	defer g.releasing.Unlock()
+	needed, err := g.needed(ctx, "")
+	if err != nil {
+		return err
+	}
+	if needed {
+		return g.hold(ctx)
+	}
+	return g.letGo(ctx)
+}
+
+// Release lets a connector go by calling release, and before it the policy where no other connector is left: after it,
+// nobody may be there any more who would.
+func (g *Guard) Release(ctx context.Context, connector string, release func() error) error {
+	g.releasing.Lock()
+	defer g.releasing.Unlock()
+	needed, err := g.needed(ctx, connector)
+	if err != nil {
+		return err
+	}
+	if !needed {
+		// What the API server refuses for good keeps no connector; Sync tells of it.
+		if err := g.letGo(ctx); err != nil && !apierrors.IsInvalid(err) && !apierrors.IsForbidden(err) {
+			return err
+		}
+	}
+	return release()
+}
+
+// needed reports whether there is a connector that the operator has not let go, but for one.
+func (g *Guard) needed(ctx context.Context, except string) (bool, error) {
+	var connectors metav1.PartialObjectMetadataList
+	connectors.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("VirtualKubeletConnectorList"))
+	err := g.Live.List(ctx, &connectors)
+	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+		return false, nil // a CustomResourceDefinition goes after the last connector
+	}
+	if err != nil {
+		return false, fmt.Errorf("list VirtualKubeletConnectors: %w", err)
+	}
+	return slices.ContainsFunc(connectors.Items, func(c metav1.PartialObjectMetadata) bool {
+		return c.Name != except && (c.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(&c, v1alpha1.Finalizer))
+	}), nil
+}
+
+// hold sets the finalizer, where both objects are there: neither refuses anything without the other.
+func (g *Guard) hold(ctx context.Context) error {
+	ofPolicy, err := g.get(ctx, policy)
+	if err != nil || ofPolicy == nil {
+		return err
+	}
+	ofBinding, err := g.get(ctx, binding)
+	if err != nil || ofBinding == nil {
+		return err
+	}
+	return errors.Join(g.set(ctx, policy, ofPolicy), g.set(ctx, binding, ofBinding))
+}
+
+func (g *Guard) set(ctx context.Context, h held, object *metav1.PartialObjectMetadata) error {
+	// One that waits to be deleted takes no finalizer any more.
+	if !object.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(object, Finalizer) {
+		return nil
+	}
+	err := g.Client.Apply(ctx, h.hold(object.UID), FieldOwner, client.ForceOwnership, client.DisableReadYourWritesConsistency)
+	if err != nil {
+		return fmt.Errorf("set the finalizer of %s %s: %w", h.kind, Name, err)
+	}
+	return nil
+}
+
+func (g *Guard) letGo(ctx context.Context) error {
+	for _, h := range []held{binding, policy} {
+		object, err := g.get(ctx, h)
+		if err != nil {
+			return err
+		}
+		if object == nil || !controllerutil.ContainsFinalizer(object, Finalizer) {
+			continue
+		}
+		// Not by apply: the finalizer may belong to somebody else, too, such as who restored the policy.
+		free := object.DeepCopy()
+		controllerutil.RemoveFinalizer(free, Finalizer)
+		err = g.Client.Patch(ctx, free, client.MergeFromWithOptions(object, client.MergeFromWithOptimisticLock{}), FieldOwner, client.DisableReadYourWritesConsistency)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("take the finalizer of %s %s off: %w", h.kind, Name, err)
+		}
+	}
+	return nil
+}
+
+// get reads the policy or its binding; nil where it is not there.
+func (g *Guard) get(ctx context.Context, h held) (*metav1.PartialObjectMetadata, error) {
+	object := &metav1.PartialObjectMetadata{}
+	object.SetGroupVersionKind(admissionv1.SchemeGroupVersion.WithKind(h.kind))
+	err := g.Live.Get(ctx, client.ObjectKey{Name: Name}, object)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s %s: %w", h.kind, Name, err)
+	}
+	return object, nil
+}

@@ -21,8 +21,8 @@ GOLANGCI_LINT := $(TOOLS)/golangci-lint
 KUSTOMIZE := $(TOOLS)/kustomize
 
 # Tests of these packages start API servers, kubelets or whole clusters.
-CLUSTER_PACKAGES := /(controllers|internal/sandbox|test/api|test/e2e)(/|$$)
-CLUSTER_TEST = $(AS_ROOT) $(GINKGO) -r -v --timeout=60m --poll-progress-after=2m $(if $(RACE),--race) $(if $(FOCUS),--focus='$(FOCUS)')
+CLUSTER_PACKAGES := /(controllers|internal/sandbox|test/api|test/e2e|test/faults)(/|$$)
+CLUSTER_TEST = $(AS_ROOT) $(GINKGO) -v --timeout=60m --poll-progress-after=2m $(if $(RACE),--race) $(if $(FOCUS),--focus='$(FOCUS)')
 
 # The sandbox makes network namespaces and mounts. As root, Go keeps to root's own caches, so that
 # no file of root's is left in the user's; GOENV carries the user's settings over, such as a proxy.
@@ -94,7 +94,7 @@ verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generated files, formatt
 	@TOOLS=$(TOOLS) hack/verify.sh
 
 .PHONY: test
-test: test-unit test-sandbox test-controllers test-e2e ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
+test: test-unit test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go.
@@ -106,7 +106,7 @@ programs: bin/sandbox need-root ## Build the sandbox's programs, if they are not
 
 .PHONY: test-sandbox
 test-sandbox: $(GINKGO) programs ## Run the sandbox's own tests. FOCUS=regexp picks some, here and below.
-	@$(CLUSTER_TEST) ./internal/sandbox
+	@$(CLUSTER_TEST) ./internal/sandbox/...
 
 .PHONY: test-controllers
 test-controllers: $(GINKGO) programs ## Run the tests of the API and the controllers on a real API server.
@@ -114,7 +114,21 @@ test-controllers: $(GINKGO) programs ## Run the tests of the API and the control
 
 .PHONY: test-e2e
 test-e2e: $(GINKGO) programs ## Run the user stories in a sandbox.
-	@$(CLUSTER_TEST) --fail-on-empty ./test/e2e
+	@$(CLUSTER_TEST) --procs=2 --fail-on-empty ./test/e2e
+
+.PHONY: test-faults
+test-faults: $(GINKGO) programs ## Break what the operator depends on, and see it come to rest.
+	@$(CLUSTER_TEST) $(if $(FOCUS),,--fail-on-empty) ./test/faults/...
+
+# A seed is a history: SEED=7 HISTORIES=1 plays one again. SHRINK is how often it is tried to shorten one that fails.
+.PHONY: chaos
+chaos: export SEED ?= $(shell date +%s)
+chaos: export HISTORIES ?= 300
+chaos: export LANES ?= 12
+chaos: export SHRINK ?= 6
+chaos: $(GINKGO) programs ## Play random histories of users and faults: HISTORIES of them, from SEED on.
+	@echo "SEED=$(SEED) HISTORIES=$(HISTORIES) make chaos"
+	@$(CLUSTER_TEST) --timeout=8h --poll-progress-after=8h --label-filter=histories --fail-on-empty ./test/faults
 
 .PHONY: need-root
 need-root:

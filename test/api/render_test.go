@@ -144,9 +144,14 @@ func acceptAll(t *testing.T, children render.Children) {
 	// The account of the node is not made for a dry run.
 	pod.Spec.ServiceAccountName = "default"
 	prioritize(t, pod.Spec.PriorityClassName)
-	if err := k8s.Create(t.Context(), pod, client.DryRunAll); err != nil {
-		t.Fatal(err)
-	}
+	g := NewWithT(t)
+	g.Eventually(func() (err error) {
+		err = k8s.Create(t.Context(), pod, client.DryRunAll)
+		if err != nil && !strings.Contains(err.Error(), "no PriorityClass") {
+			return StopTrying("the pod is refused").Wrap(err)
+		}
+		return err // admission learns of a new class a moment later
+	}).WithTimeout(30 * time.Second).Should(Succeed())
 }
 
 // installNamespace makes the namespace as the operator's installation does.

@@ -138,7 +138,7 @@ func constants(t *testing.T, prefix string) []string {
 }
 
 // general are the sections of the troubleshooting that are about no condition.
-var general = []string{"How to read the status", "What several conditions say"}
+var general = []string{"How to read the status", "When a deletion is refused", "What several conditions say"}
 
 func TestTroubleshootingIsComplete(t *testing.T) {
 	g := NewWithT(t)

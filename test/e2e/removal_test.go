@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"context"
+	"slices"
 	"syscall"
 	"time"
 
@@ -58,26 +59,73 @@ var _ = Describe("A removal", func() {
 			for _, name := range workloads {
 				runWorkload(ctx, name, linuxNode)
 			}
-			By("putting a secret into the Secret that Azure does not know")
-			putSecret(ctx, secretKey, wrongSecret)
-			Eventually(condition(ctx, connectorName, v1alpha1.ConditionAzureAccessible)).WithContext(ctx).
-				Should(be(metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected))
+			By("rotating the secret in Azure, and starting all anew that has a token yet")
+			Expect(box.Azure().SetClientSecret(ctx, azure.DefaultClientID, newSecret, time.Time{})).To(Succeed())
+			kubectl(ctx, "rollout", "restart", "deployment/"+operator, "-n", namespace)
+			kubectl(ctx, "rollout", "status", "deployment/"+operator, "-n", namespace, "--timeout=60s")
+			for _, node := range []string{linuxNode, windowsNode} {
+				kubectl(ctx, "delete", "pod", kubeletPod(ctx, node).Name, "-n", namespace, "--now")
+			}
 			Eventually(condition(ctx, connectorName, v1alpha1.ConditionLinuxNodeReady)).WithContext(ctx).
 				Should(be(metav1.ConditionFalse, v1alpha1.ReasonCrashLoop))
 			kubectl(ctx, "delete", "vkc", connectorName, "--wait=false")
+			named := []string{"AADSTS7000215", "spec.removal.orphanedContainerGroups to Retain"}
+			for _, group := range groupsOf(ctx, linuxNode) {
+				named = append(named, group.Name)
+			}
 			Eventually(condition(ctx, connectorName, v1alpha1.ConditionRetiring)).WithContext(ctx).
-				Should(be(metav1.ConditionTrue, v1alpha1.ReasonAzureNotAsked, "AADSTS7000215"))
+				Should(be(metav1.ConditionTrue, v1alpha1.ReasonAzureNotAsked, named...))
 			Expect(condition(ctx, connectorName, v1alpha1.ConditionStalled)(Default)).
 				To(be(metav1.ConditionTrue, v1alpha1.ReasonUserActionNeeded, "AADSTS7000215"))
 
 			By("mending the Secret")
-			putSecret(ctx, secretKey, azure.DefaultClientSecret)
+			putSecret(ctx, secretKey, newSecret)
 			kubectl(ctx, "wait", "vkc/"+connectorName, "--for=delete", "--timeout="+removalTimeout.String())
 			removed(ctx, linuxNode, windowsNode)
 		},
 		Entry("of empty nodes", SpecTimeout(2*time.Minute)),
 		Entry("of a node with a pod", SpecTimeout(3*time.Minute), "aci-helloworld"),
 	)
+
+	It("uses the credentials that the nodes were started with where those of the user are gone or refused", func(ctx SpecContext) {
+		applySample(ctx)
+		runWorkload(ctx, "aci-helloworld", linuxNode)
+		By("putting a secret into the Secret that Azure does not know")
+		putSecret(ctx, secretKey, wrongSecret)
+		Eventually(condition(ctx, connectorName, v1alpha1.ConditionAzureAccessible)).WithContext(ctx).
+			Should(be(metav1.ConditionFalse, v1alpha1.ReasonCredentialsRejected))
+		kubectl(ctx, "delete", "vkc", connectorName, "--wait=false")
+		By("deleting the Secret, as a prune of everything would")
+		dropSecret(ctx)
+		kubectl(ctx, "wait", "vkc/"+connectorName, "--for=delete", "--timeout="+removalTimeout.String())
+		removed(ctx, linuxNode, windowsNode)
+	}, SpecTimeout(3*time.Minute))
+
+	It("leaves container groups where it is asked to, names them, and goes on telling of them", func(ctx SpecContext) {
+		applySample(ctx)
+		runWorkload(ctx, "aci-helloworld", linuxNode)
+		group := groupsOf(ctx, linuxNode)[0]
+		By("taking Linux off, while its virtual kubelet does not run and orphans are retained")
+		kubectl(ctx, "patch", "vkc", connectorName, "--type=merge", "-p", `{"spec":{"suspend":true}}`)
+		Eventually(condition(ctx, connectorName, v1alpha1.ConditionSuspended)).WithContext(ctx).Should(HaveField("Status", metav1.ConditionTrue))
+		kubectl(ctx, "delete", "deployment", linuxNode, "-n", namespace, "--cascade=foreground")
+		kubectl(ctx, "patch", "vkc", connectorName, "--type=merge", "-p",
+			`{"spec":{"suspend":false,"osTypes":["Windows"],"removal":{"policy":"Force","orphanedContainerGroups":"Retain"}}}`)
+		Eventually(func() []string {
+			return slices.DeleteFunc(leftovers(ctx, linuxNode), func(what string) bool { return what == "container group "+group.Name })
+		}).WithContext(ctx).WithTimeout(removalTimeout).Should(BeEmpty())
+		Expect(groupsOf(ctx, linuxNode)).To(ConsistOf(HaveField("Name", group.Name)))
+		Eventually(condition(ctx, connectorName, v1alpha1.ConditionContainerGroupsRetained)).WithContext(ctx).
+			Should(be(metav1.ConditionTrue, v1alpha1.ReasonRetained, group.Name))
+		Expect(kubectlEvents(ctx)).To(And(ContainSubstring("ContainerGroupsRetained"), ContainSubstring(group.Name)))
+		Eventually(condition(ctx, connectorName, v1alpha1.ConditionReady)).WithContext(ctx).Should(beReady)
+
+		By("deleting the container group by hand, which the status follows")
+		Expect(box.Azure().DeleteContainerGroup(ctx, group.SubscriptionID, group.ResourceGroup, group.Name)).To(Succeed())
+		kubectl(ctx, "rollout", "restart", "deployment/"+operator, "-n", namespace)
+		Eventually(condition(ctx, connectorName, v1alpha1.ConditionContainerGroupsRetained)).WithContext(ctx).WithTimeout(2 * time.Minute).
+			Should(BeZero())
+	}, SpecTimeout(5*time.Minute))
 
 	It("is finished by the next operator where one is killed in the middle", func(ctx SpecContext) {
 		applySample(ctx)

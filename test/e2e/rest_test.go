@@ -12,9 +12,7 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +25,7 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/pki"
+	"github.com/virtual-kubelet/connector-operator/test/world"
 )
 
 const kubeletPort = "10250"
@@ -153,12 +152,12 @@ var _ = Describe("A connector that rests", Ordered, ContinueOnFailure, func() {
 
 		all := start.requestsOf(account(operator))[account(operator)]
 		AddReportEntry("a new operator over a connector at rest", counted(all))
-		Expect(slices.DeleteFunc(all, func(r request) bool { return !r.writes() || r.isLeadership() })).To(BeEmpty())
+		Expect(slices.DeleteFunc(all, func(r world.Request) bool { return !r.Writes() || isLeadership(r) })).To(BeEmpty())
 		Expect(condition(ctx, connectorName, v1alpha1.ConditionReady)(Default)).To(beReady)
 	}, SpecTimeout(4*time.Minute))
 })
 
-func count(requests []request, what string) int {
+func count(requests []world.Request, what string) int {
 	n := 0
 	for _, r := range requests {
 		if r.String() == what {
@@ -204,27 +203,8 @@ func processStatus(arguments ...string) string {
 // processOf returns the number of the one process in a pod of the sandbox that has some arguments.
 func processOf(arguments ...string) int {
 	GinkgoHelper()
-	folders, err := filepath.Glob("/proc/[0-9]*")
+	found, err := own.InPods(arguments...)
 	Expect(err).NotTo(HaveOccurred())
-	var found []int
-	for _, folder := range folders {
-		// A process that has ended since is not the one.
-		cgroup, err := os.ReadFile(filepath.Join(folder, "cgroup"))
-		if err != nil || !strings.Contains(string(cgroup), box.Cgroup()+"/") {
-			continue
-		}
-		command, err := os.ReadFile(filepath.Join(folder, "cmdline"))
-		if err != nil {
-			continue
-		}
-		given := strings.Split(string(command), "\x00")
-		if slices.ContainsFunc(arguments, func(want string) bool { return !slices.Contains(given, want) }) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(folder))
-		Expect(err).NotTo(HaveOccurred())
-		found = append(found, pid)
-	}
 	Expect(found).To(HaveLen(1), "processes in pods of the sandbox that run %v", arguments)
 	return found[0]
 }

@@ -7,29 +7,22 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/format"
-	"github.com/onsi/gomega/gexec"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
+	"github.com/virtual-kubelet/connector-operator/test/world"
 )
 
 const (
@@ -43,6 +36,7 @@ const (
 )
 
 var (
+	own      *world.World
 	root     string
 	programs binaries.Set
 	box      sandbox.Sandbox
@@ -62,11 +56,8 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	if os.Geteuid() != 0 {
 		Fail("the stories run in a sandbox, which needs root: run them with sudo")
 	}
-	var err error
-	root, err = binaries.FindRoot()
-	Expect(err).NotTo(HaveOccurred())
 	ctrl.SetLogger(GinkgoLogr)
-	clearOrphans(ctx)
+	Expect(world.ClearOrphans(ctx, sandboxPrefix, progress)).To(Succeed())
 	bringUp(ctx)
 
 	installed := false
@@ -76,7 +67,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 		}
 	}, NodeTimeout(time.Minute))
 	By("installing the operator from config/default")
-	_, err = box.Load(ctx, progress)
+	_, err := box.Load(ctx, progress)
 	Expect(err).NotTo(HaveOccurred())
 	kubectl(ctx, "apply", "-k", "config/default")
 	kubectl(ctx, "rollout", "status", "deployment/"+operator, "-n", namespace, "--timeout=60s")
@@ -86,54 +77,15 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 // bringUp brings up the sandbox of this run, and takes it down when the run ends, however it ends.
 func bringUp(ctx context.Context) {
 	GinkgoHelper()
+	By("bringing up the sandbox")
 	var err error
-	box, err = sandbox.Open(sandboxPrefix + strconv.Itoa(os.Getpid()))
+	own, err = world.Up(ctx, sandboxPrefix, progress)
 	Expect(err).NotTo(HaveOccurred())
-	By("bringing up the sandbox " + box.Name())
-	command, err := gexec.Build("github.com/virtual-kubelet/connector-operator/cmd/sandbox")
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(gexec.CleanupBuildArtifacts)
-	programs, err = binaries.Build(ctx, binaries.Options{Progress: progress})
-	Expect(err).NotTo(HaveOccurred())
-
 	DeferCleanup(func(ctx SpecContext) {
 		By("taking down the sandbox " + box.Name())
-		_, err := box.Down(ctx)
-		Expect(err).NotTo(HaveOccurred())
+		Expect(own.Down(ctx)).To(Succeed())
 	}, NodeTimeout(time.Minute))
-	Expect(box.Up(ctx, sandbox.UpOptions{Command: []string{command, "inside"}, Progress: progress})).To(Succeed())
-
-	config, err := box.RESTConfig()
-	Expect(err).NotTo(HaveOccurred())
-	// The manifests select by labels that Kubernetes advises against, and that virtual nodes have.
-	config.WarningHandler = rest.NoWarnings{}
-	scheme := runtime.NewScheme()
-	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
-	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	k8s, err = client.New(config, client.Options{Scheme: scheme})
-	Expect(err).NotTo(HaveOccurred())
-}
-
-// clearOrphans takes down the sandboxes of runs that were killed before they could.
-func clearOrphans(ctx context.Context) {
-	GinkgoHelper()
-	names, err := sandbox.List()
-	Expect(err).NotTo(HaveOccurred())
-	for _, name := range names {
-		suffix, ok := strings.CutPrefix(name, sandboxPrefix)
-		if !ok {
-			continue
-		}
-		pid, err := strconv.Atoi(suffix)
-		if err != nil || (pid != os.Getpid() && !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)) {
-			continue
-		}
-		By("taking down the sandbox " + name + " of a run that was killed")
-		orphan, err := sandbox.Open(name)
-		Expect(err).NotTo(HaveOccurred())
-		_, err = orphan.Down(ctx)
-		Expect(err).NotTo(HaveOccurred())
-	}
+	root, programs, box, k8s = own.Root, own.Programs, own.Box, own.Client
 }
 
 func progress(line string) { GinkgoWriter.Println("  " + line) }

@@ -4,11 +4,9 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -30,6 +28,7 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
+	"github.com/virtual-kubelet/connector-operator/test/world"
 )
 
 // Names of the samples.
@@ -54,34 +53,15 @@ const (
 // kubectl runs what a user would type, and returns what it printed.
 func kubectl(ctx context.Context, args ...string) string {
 	GinkgoHelper()
-	GinkgoWriter.Println("  $ kubectl " + strings.Join(redact(args), " "))
+	GinkgoWriter.Println("  $ kubectl " + strings.Join(world.Redact(args), " "))
 	output, err := tryKubectl(ctx, args...)
 	GinkgoWriter.Print(output)
 	Expect(err).NotTo(HaveOccurred())
 	return output
 }
 
-// redact leaves the values of Secrets out of what is shown.
-func redact(args []string) []string {
-	shown := slices.Clone(args)
-	for i, arg := range shown {
-		if literal, ok := strings.CutPrefix(arg, "--from-literal="); ok {
-			key, _, _ := strings.Cut(literal, "=")
-			shown[i] = "--from-literal=" + key + "=…"
-		}
-	}
-	return shown
-}
-
 func tryKubectl(ctx context.Context, args ...string) (string, error) {
-	command := exec.CommandContext(ctx, programs.Path("kubectl"), append([]string{"--kubeconfig", box.Kubeconfig()}, args...)...)
-	command.Dir = root
-	var output, problems bytes.Buffer
-	command.Stdout, command.Stderr = &output, &problems
-	if err := command.Run(); err != nil {
-		return output.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(redact(args), " "), err, problems.String())
-	}
-	return output.String(), nil
+	return own.Kubectl(ctx, args...)
 }
 
 // putSecret makes or replaces the Secret with the credentials.

@@ -1,0 +1,96 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package world
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// Request is one that the API server has answered.
+type Request struct {
+	Stage string `json:"stage"`
+	Verb  string `json:"verb"`
+	User  struct {
+		Username string `json:"username"`
+	} `json:"user"`
+	ObjectRef struct {
+		Resource    string `json:"resource"`
+		Subresource string `json:"subresource"`
+		Namespace   string `json:"namespace"`
+		Name        string `json:"name"`
+	} `json:"objectRef"`
+	URI            string    `json:"requestURI"`
+	At             time.Time `json:"requestReceivedTimestamp"`
+	ResponseStatus struct {
+		Code int `json:"code"`
+	} `json:"responseStatus"`
+}
+
+// String is what a request does, without to which object.
+func (r Request) String() string {
+	if r.ObjectRef.Resource == "" {
+		return r.Verb + " " + r.URI
+	}
+	if r.ObjectRef.Subresource == "" {
+		return r.Verb + " " + r.ObjectRef.Resource
+	}
+	return r.Verb + " " + r.ObjectRef.Resource + "/" + r.ObjectRef.Subresource
+}
+
+// Writes reports whether the request could change something.
+func (r Request) Writes() bool {
+	switch r.Verb {
+	case "get", "list", "watch":
+		return false
+	}
+	return true
+}
+
+// Audit is a place in the API server's audit log.
+type Audit struct {
+	path   string
+	offset int64
+}
+
+// AuditEnd is the present end of the log.
+func (w *World) AuditEnd() (Audit, error) {
+	info, err := os.Stat(w.Box.AuditLog())
+	if err != nil {
+		return Audit{}, err
+	}
+	return Audit{path: w.Box.AuditLog(), offset: info.Size()}, nil
+}
+
+// Requests reads the requests that were answered since then, as far as they are wanted.
+func (a Audit) Requests(wanted func(Request) bool) (found []Request, err error) {
+	file, err := os.Open(a.path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if _, err := file.Seek(a.offset, io.SeekStart); err != nil {
+		return nil, err
+	}
+	for reader := bufio.NewReader(file); ; {
+		line, err := reader.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return found, nil // a line without an end is still being written
+		}
+		if err != nil {
+			return nil, err
+		}
+		var r Request
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, err
+		}
+		if r.Stage == "ResponseComplete" && wanted(r) {
+			found = append(found, r)
+		}
+	}
+}

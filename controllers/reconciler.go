@@ -257,7 +257,7 @@ func (p *pass) applyNode(ctx context.Context, node *status.Node) {
 			children = children.Steady()
 		}
 	}
-	node.Wrote, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children, node.Observed.Has)
+	node.Changed, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children, node.Observed.Has)
 	if explains(err) {
 		node.Blocked = err
 		p.lookAgain(blockedInterval)

@@ -51,7 +51,7 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 			return not(v1alpha1.ReasonPodsNotCreated, "the virtual kubelet's pod of node %s can't be made: %s", name, quote(in, c.Message))
 		}
 	}
-	if node.Wrote || deployment.Status.ObservedGeneration < deployment.Generation ||
+	if node.Changed || deployment.Status.ObservedGeneration < deployment.Generation ||
 		deployment.Status.UpdatedReplicas < 1 || deployment.Status.AvailableReplicas < 1 {
 		return not(v1alpha1.ReasonStarting, "the virtual kubelet of node %s is starting", name)
 	}

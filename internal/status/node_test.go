@@ -102,7 +102,7 @@ var nodeCases = map[string]struct {
 		},
 		"Unknown ChangeHeld: node " + linux + " runs as before, and the change waits for Azure's answer: see condition NetworkReady",
 	},
-	"just changed":     {func(n *status.Node) { n.Wrote = true }, "False Starting: " + starting},
+	"just changed":     {func(n *status.Node) { n.Changed = true }, "False Starting: " + starting},
 	"not yet seen":     {func(n *status.Node) { n.Observed.Deployment.Generation++ }, "False Starting: " + starting},
 	"not yet updated":  {func(n *status.Node) { n.Observed.Deployment.Status.UpdatedReplicas = 0 }, "False Starting: " + starting},
 	"not available":    {func(n *status.Node) { n.Observed.Deployment.Status.AvailableReplicas = 0 }, "False Starting: " + starting},

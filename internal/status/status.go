@@ -54,8 +54,8 @@ type Node struct {
 	Held *preflight.Finding
 	// Former is the name of the node that runs in its place as long as it can't be started; empty where none does.
 	Former string
-	// Wrote says that its objects have just been changed, so that Observed is out of date.
-	Wrote bool
+	// Changed says that its Deployment's spec has just been changed, so that Observed is out of date.
+	Changed bool
 	// Observed is nil where nothing exists of the node.
 	Observed *observe.Node
 }

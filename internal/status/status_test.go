@@ -424,7 +424,7 @@ var connectorCases = map[string]connectorCase{
 		},
 	},
 	"a node that starts beside one that somebody has to look at": {
-		in: settled(func(in *status.Input) { in.Nodes[0].Wrote = true }, func(in *status.Input) { in.Nodes[1].Blocked = notOwned; in.Nodes[1].Observed = nil }),
+		in: settled(func(in *status.Input) { in.Nodes[0].Changed = true }, func(in *status.Input) { in.Nodes[1].Blocked = notOwned; in.Nodes[1].Observed = nil }),
 		want: map[string]string{
 			"Ready":       "False NotOwned: " + notOwned.Error(),
 			"Reconciling": "",

@@ -191,7 +191,7 @@ var restrictions = map[string]map[string]request{
 		"removes a virtual node":                 {do: remove(node(virtualNode, nil))},
 		"removes a virtual node without labels":  {do: remove(node(strippedNode, nil))},
 		"removes the Lease of a virtual node":    {do: remove(lease(render.LeaseNamespace, virtualNode))},
-		"leads": {do: merge(lease(namespace, operatorName), `{"spec":{"holderIdentity":"me"}}`)},
+		"leads":                                  {do: merge(lease(namespace, operatorName), `{"spec":{"holderIdentity":"me"}}`)},
 		"removes a virtual kubelet's pod":        {do: remove(restrictedPod(namespace, "kubelet", "", nil))},
 		"removes a pod of a virtual node":        {do: remove(restrictedPod("default", "virtual", "", nil))},
 		"removes a pod whose Node is gone":       {do: remove(restrictedPod("default", "left", "", nil))},
@@ -217,7 +217,7 @@ var restrictions = map[string]map[string]request{
 				"and the operator binds a node to its own only: write it as another user",
 		},
 		"adds itself to a binding": {
-			do: merge(clusterRoleBinding(virtualNode, ""), `{"subjects":[{"kind":"ServiceAccount","namespace":"`+namespace+`","name":"`+operatorName+`"}]}`),
+			do:     merge(clusterRoleBinding(virtualNode, ""), `{"subjects":[{"kind":"ServiceAccount","namespace":"`+namespace+`","name":"`+operatorName+`"}]}`),
 			policy: "vk-connector-operator-bindings",
 			message: "ClusterRoleBinding " + virtualNode + " has a subject other than ServiceAccount vk-connector-system/" + virtualNode +
 				", and the operator binds a node to its own only: write it as another user",

@@ -36,7 +36,7 @@ const (
 var (
 	// admin may do all at the API server that all tests share, and k8s talks to it so.
 	admin *rest.Config
-	k8s client.Client
+	k8s   client.Client
 	// crd is the definition of connectors that the API server has.
 	crd *apiextensionsv1.CustomResourceDefinition
 

@@ -4,7 +4,8 @@
 package controllers
 
 // The operator's rights. What is bound to a namespace is a Role there; the ClusterRole and the Role that
-// virtual kubelets are bound to are written by hand in config/rbac.
+// virtual kubelets are bound to are written by hand in config/rbac. What a right can't say is said by the
+// policies of config/restriction: a write that is new here may need a change there.
 
 // Its own kind.
 // +kubebuilder:rbac:groups=connector.virtual-kubelet.io,resources=virtualkubeletconnectors,verbs=get;list;watch;patch
@@ -36,7 +37,8 @@ package controllers
 
 // Events, leader election, and who may read the metrics.
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=vk-connector-system,resources=leases,verbs=get;create;update
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=vk-connector-system,resources=leases,verbs=create
+// +kubebuilder:rbac:groups=coordination.k8s.io,namespace=vk-connector-system,resources=leases,resourceNames=vk-connector-operator,verbs=get;update
 // +kubebuilder:rbac:groups="",namespace=vk-connector-system,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=authentication.k8s.io,resources=tokenreviews,verbs=create
 // +kubebuilder:rbac:groups=authorization.k8s.io,resources=subjectaccessreviews,verbs=create

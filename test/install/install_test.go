@@ -264,15 +264,17 @@ func byName(objects []*unstructured.Unstructured) map[string]*unstructured.Unstr
 	return named
 }
 
-// renamed is the overlay that docs/development.md shows.
-const renamed = `
-resources: [ROOT/config/default]
-patches:
-- target: {kind: Namespace}
-  options: {allowNameChange: true}
-  patch: '[{op: replace, path: /metadata/name, value: elsewhere}]'
-transformers: [ROOT/config/namespace]
-`
+// shownOverlay is the overlay that docs/development.md shows for another namespace.
+func shownOverlay(t *testing.T) string {
+	t.Helper()
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join(root, "docs/development.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, shown, found := strings.Cut(string(text), "```yaml\nresources: [../config/default]\n")
+	g.Expect(found).To(BeTrue())
+	shown, _, _ = strings.Cut(shown, "```")
+	return strings.ReplaceAll("resources: [../config/default]\n"+shown, "../config/", "ROOT/config/")
+}
 
 // TestNamespace tests that an overlay can choose the namespace, and that the usual field does not do it by halves.
 func TestNamespace(t *testing.T) {
@@ -281,7 +283,7 @@ func TestNamespace(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("namespace transformation produces ID conflict")))
 
 	moved := map[string]map[string]any{}
-	for _, object := range build(t, overlay(t, renamed)) {
+	for _, object := range build(t, overlay(t, shownOverlay(t))) {
 		moved[name(object)] = object.Object
 	}
 	for _, object := range build(t, filepath.Join(root, "config/default")) {

@@ -20,7 +20,6 @@ var signs = map[string]*regexp.Regexp{
 	"needs-azure":    regexp.MustCompile(`(?m)(^|[\s("])az [a-z]`),
 	"needs-checkout": regexp.MustCompile(`(?m)^(.*=\S* )?(make|go|bin/sandbox) `),
 	"needs-proxy":    regexp.MustCompile(`\bHTTPS_PROXY=`),
-	"needs-release":  regexp.MustCompile(`(?m)^helm `),
 }
 
 // TestEveryCommandIsTried tests that each block of commands is run by a test in a sandbox, or says what it would need, and

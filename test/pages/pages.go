@@ -23,7 +23,7 @@ var Needs = map[string]string{
 	"needs-azure":    "the Azure CLI and a subscription",
 	"needs-checkout": "a developer's checkout: they build, test, or bring up a sandbox, as the tests themselves do",
 	"needs-proxy":    "a proxy that stands between the cluster and Azure",
-	"needs-release":  "a release of the azure-aci chart, or of az aks install-connector",
+	"needs-release":  "what the azure-aci chart, or az aks install-connector, has installed",
 	"needs-damage":   "something that is lost or broken",
 }
 

@@ -5,6 +5,7 @@ package docs
 
 import (
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -50,7 +51,7 @@ func (c checker) check(t *testing.T, object map[string]any) (unknown []string, r
 	t.Helper()
 	unknown = pruning.PruneWithOptions(object, c.schema, true, schema.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
 	defaulting.Default(object, c.schema)
-	refused = append(validation.ValidateCustomResource(nil, object, c.values), listtype.ValidateListSetsAndMaps(nil, c.schema, object)...)
+	refused = slices.Concat(validation.ValidateCustomResource(nil, object, c.values), listtype.ValidateListSetsAndMaps(nil, c.schema, object))
 	if len(refused) == 0 {
 		refused, _ = c.rules.Validate(t.Context(), nil, c.schema, object, nil, math.MaxInt64)
 	}

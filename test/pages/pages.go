@@ -94,7 +94,8 @@ func Missing(shown, printed string) string {
 	for line := range strings.Lines(shown) {
 		fields := strings.Fields(line)
 		for i, field := range fields {
-			if fields[i] = regexp.QuoteMeta(field); age.MatchString(field) {
+			fields[i] = regexp.QuoteMeta(field)
+			if age.MatchString(field) {
 				fields[i] = agePattern
 			}
 		}

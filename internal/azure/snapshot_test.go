@@ -14,6 +14,12 @@ import (
 	simulated "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 )
 
+// look lets what is due begin, and returns what is known.
+func (s *stock) look() Snapshot {
+	s.rig.clock.Step(0)
+	return s.Snapshot()
+}
+
 func TestSnapshot(t *testing.T) {
 	s := newStock(t)
 	group := s.plant(t, "node", "web", "uid")
@@ -34,7 +40,7 @@ func TestSnapshot(t *testing.T) {
 
 	asked := s.rig.clock.Now()
 	s.start(t)
-	s.g.Eventually(s.Snapshot).Should(MatchAllFields(Fields{
+	s.g.Eventually(s.look).Should(MatchAllFields(Fields{
 		"Facts": ConsistOf(
 			Fact{Kind: "token", State: FactGood, AnsweredAt: asked}, Fact{Kind: kindContainerGroups, State: FactGood, AnsweredAt: asked}),
 		"Listings": ConsistOf(Placed{
@@ -46,7 +52,7 @@ func TestSnapshot(t *testing.T) {
 	// Azure wants to be asked less: what it has said stands, and grows old.
 	s.fault(t, simulated.Fault{Operation: "*", Status: http.StatusTooManyRequests, Code: "TooManyRequests", RetryAfter: 10 * time.Minute})
 	s.rig.clock.Step(time.Minute)
-	s.g.Eventually(s.Snapshot).Should(MatchFields(IgnoreExtras, Fields{
+	s.g.Eventually(s.look).Should(MatchFields(IgnoreExtras, Fields{
 		"Facts":    ContainElement(Fact{Kind: kindContainerGroups, State: FactUnknown, AnsweredAt: asked}),
 		"Listings": HaveLen(1),
 		"Holds":    BeNumerically(">", 0),
@@ -65,7 +71,7 @@ func TestSnapshotOfWhatIsBad(t *testing.T) {
 	asked := s.rig.clock.Now()
 	s.start(t)
 	s.List(alice, of, time.Time{})
-	s.g.Eventually(s.Snapshot).Should(MatchAllFields(Fields{
+	s.g.Eventually(s.look).Should(MatchAllFields(Fields{
 		"Facts":    ConsistOf(Fact{Kind: kindContainerGroups, State: FactBad, AnsweredAt: asked}),
 		"Listings": BeEmpty(),
 		"Holds":    BeZero(),

@@ -21,6 +21,7 @@ GOLANGCI_LINT := $(TOOLS)/golangci-lint
 HELM := $(TOOLS)/helm
 IMAGE_BUILDER := $(TOOLS)/image
 KUSTOMIZE := $(TOOLS)/kustomize
+PROMTOOL := $(TOOLS)/promtool
 
 # What is released is written here.
 DIST ?= dist
@@ -34,6 +35,13 @@ CLUSTER_TEST = $(AS_ROOT) $(GINKGO) -v --timeout=60m --poll-progress-after=2m $(
 # The sandbox makes network namespaces and mounts. As root, Go keeps to root's own caches, so that
 # no file of root's is left in the user's; GOENV carries the user's settings over, such as a proxy.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E -H env "PATH=$$PATH" "GOENV=$(shell go env GOENV)")
+
+# What the operator says of itself: --version, and the metric vkc_build_info. Of one commit, it is always the same.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+COMMIT ?= $(shell git rev-parse HEAD 2>/dev/null)
+DATE ?= $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
+VERSION_PACKAGE := github.com/virtual-kubelet/connector-operator/internal/version
+LDFLAGS = -X $(VERSION_PACKAGE).version=$(VERSION) -X $(VERSION_PACKAGE).commit=$(COMMIT) -X $(VERSION_PACKAGE).date=$(DATE)
 
 .PHONY: help
 help: ## Show this help.
@@ -62,7 +70,7 @@ build: bin/manager bin/sandbox ## Build bin/manager and bin/sandbox.
 
 .PHONY: bin/manager bin/sandbox
 bin/manager bin/sandbox: bin/%:
-	@go build -buildvcs=false -o $@ ./cmd/$*
+	@go build -buildvcs=false $(if $(filter manager,$*),-ldflags '$(LDFLAGS)') -o $@ ./cmd/$*
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Write deepcopy functions, apply configurations, CRD, roles, the chart and the reference.
@@ -83,7 +91,7 @@ tidy: ## Tidy every Go module.
 	@hack/modules.sh go mod tidy
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GINKGO) $(GOLANGCI_LINT) $(HELM) $(IMAGE_BUILDER) $(KUSTOMIZE) ## Build the pinned tools of hack/tools.
+tools: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GINKGO) $(GOLANGCI_LINT) $(HELM) $(IMAGE_BUILDER) $(KUSTOMIZE) $(PROMTOOL) ## Build the pinned tools of hack/tools.
 
 $(TOOLS)/%: hack/tools/%/go.mod hack/tools/%/go.sum
 	@echo "building $* from hack/tools/$*"
@@ -155,6 +163,13 @@ test-e2e: $(GINKGO) programs ## Run the user stories in a sandbox.
 .PHONY: test-faults
 test-faults: $(GINKGO) programs ## Break what the operator depends on, and see it come to rest.
 	@$(CLUSTER_TEST) $(if $(FOCUS),,--fail-on-empty) ./test/faults/...
+
+.PHONY: conformance
+conformance: test-image test-monitoring ## Check against what others bring and what takes long to build; not part of the tests above.
+
+.PHONY: test-monitoring
+test-monitoring: $(PROMTOOL) ## Try the alerts with promtool.
+	@PROMTOOL=$(PROMTOOL) hack/test-monitoring.sh
 
 # A seed is a history: SEED=7 HISTORIES=1 plays one again. SHRINK is how often it is tried to shorten one that fails.
 .PHONY: chaos

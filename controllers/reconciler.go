@@ -28,6 +28,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/guard"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/mend"
+	"github.com/virtual-kubelet/connector-operator/internal/metrics"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/preflight"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
@@ -43,6 +44,7 @@ type Reconciler struct {
 	Clock     clock.PassiveClock
 	Inventory *azure.Inventory
 	Defaults  resolve.Defaults
+	Metrics   *metrics.Metrics
 
 	Discoverer *discover.Discoverer
 	Applier    *apply.Applier
@@ -50,6 +52,8 @@ type Reconciler struct {
 	Mender     *mend.Mender
 	Retirer    *retire.Retirer
 	Guard      *guard.Guard
+
+	removals removals
 }
 
 // Reconcile brings one connector a step towards its spec, and stores what it saw in the status.
@@ -71,6 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	r.Metrics.Removed(r.removals.end(connector.Name, snapshot, r.Clock.Now())...)
 	pass := pass{reconciler: r, input: &in, snapshot: snapshot}
 	pass.recall()
 	if err := pass.look(ctx); err != nil {
@@ -287,6 +292,7 @@ func (p *pass) mend(ctx context.Context) {
 			continue
 		}
 		p.reconciler.Retirer.Forget(node.Desired.Hash())
+		p.reconciler.removals.cancel(p.input.Connector.Name, node.Desired.Hash())
 		had := p.hadNode(node.Desired.Name)
 		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, had != ""); err != nil {
 			p.lose(node.Desired.Name, had)
@@ -363,6 +369,7 @@ func (p *pass) retire(ctx context.Context) {
 		if p.desires(hash) || slices.Contains(p.input.Kept, p.snapshot[hash]) {
 			continue
 		}
+		p.reconciler.removals.begin(p.input.Connector, p.snapshot[hash], p.reconciler.Clock.Now())
 		progress, err := p.reconciler.Retirer.Retire(ctx, p.snapshot[hash], p.input.Resolved)
 		if err != nil {
 			p.fail(err)

@@ -328,3 +328,16 @@ func TestACertificateServes(t *testing.T) {
 	g.Expect(other.leaf.SerialNumber).NotTo(Equal(certificate.leaf.SerialNumber))
 	g.Expect(other.PrivateKey).NotTo(Equal(certificate.PrivateKey))
 }
+
+func TestCertificateExpiry(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	secret := nodeSecret(w.node(t.Context()).Serving)
+	expiry, ok := CertificateExpiry(secret.Data)
+	g.Expect(ok).To(BeTrue())
+	g.Expect(expiry).To(BeTemporally("~", w.clock.Now().Add(certificateLife), time.Second))
+	for _, other := range []map[string][]byte{nil, {CertificateKey: []byte("none")}, {"clientSecret": []byte("secret")}} {
+		_, ok := CertificateExpiry(other)
+		g.Expect(ok).To(BeFalse())
+	}
+}

@@ -93,6 +93,7 @@ func (v *visit) noneLeft(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	v.note(v.node, v.spec.Connector, awaited)
 	if len(awaited) == 0 {
 		return true, nil
 	}
@@ -167,6 +168,7 @@ func (v *visit) deleteLeft() bool {
 	if !known {
 		return false
 	}
+	v.note(v.node, v.spec.Connector, left)
 	if len(left) == 0 {
 		return true
 	}
@@ -210,6 +212,7 @@ func (v *visit) retain(names []string, unknown string) {
 	if len(names) == 0 && unknown == "" {
 		return
 	}
+	v.note(v.node, v.spec.Connector, nil)
 	v.progress.Retained = &v1alpha1.RetainedContainerGroups{
 		NodeName: v.node.Name, SubscriptionID: v.target.SubscriptionID, ResourceGroup: v.target.ResourceGroup,
 		Names: names, Message: unknown,

@@ -76,6 +76,8 @@ type Retirer struct {
 	seen map[sight]time.Time
 	// young are the container groups of a node, by its identity and their names, that may be missing in Azure's lists.
 	young map[string]map[string]young
+	// orphaned are the container groups of a node, by its identity, whose pods were gone when that was last looked at.
+	orphaned map[string]Orphaned
 }
 
 // sight is a node, by its identity, without something.
@@ -335,6 +337,7 @@ func (v *visit) remove(ctx context.Context) error {
 	}
 	v.Forget(node.Hash)
 	v.forget(node.Hash, availability, scan)
+	v.note(node, v.spec.Connector, nil)
 	return nil
 }
 

@@ -155,14 +155,37 @@ func constants(t *testing.T, prefix string) []string {
 	return values
 }
 
+// alertSection has a runbook for each alert.
+const alertSection = "When an alert fires"
+
+// alerts are the names of the alerts.
+func alerts(t *testing.T) []string {
+	t.Helper()
+	g := NewWithT(t)
+	var rule struct {
+		Spec struct {
+			Groups []struct{ Rules []struct{ Alert string } }
+		}
+	}
+	g.Expect(yaml.Unmarshal([]byte(read(t, "config/components/prometheus/rules.yaml")), &rule)).To(Succeed())
+	var names []string
+	for _, group := range rule.Spec.Groups {
+		for _, rule := range group.Rules {
+			names = append(names, rule.Alert)
+		}
+	}
+	g.Expect(names).NotTo(BeEmpty())
+	return names
+}
+
 // general are the sections of the troubleshooting that are about no condition.
-var general = []string{"How to read the status", "When a deletion is refused", "What several conditions say"}
+var general = []string{"How to read the status", "When a deletion is refused", alertSection, "What several conditions say"}
 
 func TestTroubleshootingIsComplete(t *testing.T) {
 	g := NewWithT(t)
 	text := page(t, "docs/troubleshooting.md")
 	g.Expect(headings(text, 2)).To(ConsistOf(append(constants(t, "Condition"), general...)), "the conditions")
-	g.Expect(headings(text, 3)).To(ConsistOf(constants(t, "Reason")), "the reasons")
+	g.Expect(headings(text, 3)).To(ConsistOf(append(constants(t, "Reason"), alerts(t)...)), "the reasons, and the alerts")
 }
 
 func TestReadmeListsEveryCondition(t *testing.T) {

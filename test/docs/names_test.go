@@ -137,8 +137,8 @@ func typed(page pages.Page) []string {
 }
 
 var (
-	targetRule = regexp.MustCompile(`(?m)^([a-z][a-z0-9/ -]*):([^=]|$)`)
-	makeCall   = regexp.MustCompile(`(?:^|; )(?:[A-Z]+=\S+ )*make((?: [a-z][a-z0-9-]*)+)`)
+	targetRule = regexp.MustCompile(`(?m)^([a-z][a-z0-9/. -]*):([^=]|$)`)
+	makeCall   = regexp.MustCompile(`(?:^|; )(?:[A-Z]+=\S+ )*make((?: [a-z][a-z0-9.-]*)+)`)
 )
 
 func TestMakeTargets(t *testing.T) {

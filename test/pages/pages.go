@@ -25,6 +25,7 @@ var Needs = map[string]string{
 	"needs-proxy":    "a proxy that stands between the cluster and Azure",
 	"needs-release":  "what the azure-aci chart, or az aks install-connector, has installed",
 	"needs-damage":   "something that is lost or broken",
+	"needs-port":     "a port of the machine, which tests that run beside each other would both take",
 }
 
 // Page is a text.

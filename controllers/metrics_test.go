@@ -10,7 +10,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -19,18 +19,24 @@ import (
 
 // scraped returns the operator's series with their values, as Prometheus reads them.
 func scraped(g Gomega) map[string]float64 {
-	text, err := testutil.CollectAndFormat(told, expfmt.TypeTextPlain)
+	registry := prometheus.NewPedanticRegistry()
+	g.Expect(registry.Register(told)).To(Succeed())
+	families, err := registry.Gather()
 	g.Expect(err).NotTo(HaveOccurred())
+	var text strings.Builder
+	for _, family := range families {
+		_, err := expfmt.MetricFamilyToText(&text, family)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
 	found := map[string]float64{}
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(text.String()) {
 		if strings.HasPrefix(line, "#") {
 			continue
 		}
 		line = strings.TrimSpace(line)
 		i := strings.LastIndex(line, " ")
-		value, err := strconv.ParseFloat(line[i+1:], 64)
+		found[line[:i]], err = strconv.ParseFloat(line[i+1:], 64)
 		g.Expect(err).NotTo(HaveOccurred(), line)
-		found[line[:i]] = value
 	}
 	return found
 }

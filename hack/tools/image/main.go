@@ -19,8 +19,9 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/ko/pkg/build"
-	"github.com/google/ko/pkg/publish"
 )
 
 // baseName is what the image's annotations call its base, which no registry has.
@@ -94,7 +95,7 @@ func run(ctx context.Context, o options, args []string) error {
 	if err != nil {
 		return fmt.Errorf("build %s: %w", args[0], err)
 	}
-	if _, err := publish.NewLayout(o.layout).Publish(ctx, image, program); err != nil {
+	if err := write(o.layout, image); err != nil {
 		return fmt.Errorf("write %s: %w", o.layout, err)
 	}
 	digest, err := image.Digest()
@@ -103,6 +104,21 @@ func run(ctx context.Context, o options, args []string) error {
 	}
 	fmt.Println(digest)
 	return nil
+}
+
+// write writes an image, or the index of those of several platforms, as the only one of a layout.
+func write(path string, image build.Result) error {
+	written, err := layout.Write(path, empty.Index)
+	if err != nil {
+		return err
+	}
+	switch image := image.(type) {
+	case v1.ImageIndex:
+		return written.AppendIndex(image)
+	case v1.Image:
+		return written.AppendImage(image)
+	}
+	return fmt.Errorf("%T is no image", image)
 }
 
 // madeAt is when the image says that it was made: for all who build the same commit, the same.

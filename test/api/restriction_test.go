@@ -55,7 +55,7 @@ type request struct {
 	policy, message string
 }
 
-func (r request) check(g Gomega, ctx context.Context, user client.Client) {
+func (r request) check(ctx context.Context, g Gomega, user client.Client) {
 	err := r.do(ctx, user)
 	if r.policy == "" {
 		g.Expect(err).NotTo(HaveOccurred())
@@ -413,10 +413,10 @@ func TestRestrictions(t *testing.T) {
 				t.Run(name+" "+what, func(t *testing.T) {
 					g := NewWithT(t)
 					if allowed {
-						request.check(g, t.Context(), users[name])
+						request.check(t.Context(), g, users[name])
 						return
 					}
-					g.Eventually(func(g Gomega) { request.check(g, t.Context(), users[name]) }).WithTimeout(30 * time.Second).Should(Succeed())
+					g.Eventually(func(g Gomega) { request.check(t.Context(), g, users[name]) }).WithTimeout(30 * time.Second).Should(Succeed())
 				})
 			}
 		}

@@ -218,7 +218,8 @@ func (m *Mender) EndHang(ctx context.Context, observed *observe.Node) (after tim
 	}
 	for i := range observed.Pods {
 		started, runs := runsSince(&observed.Pods[i])
-		if !runs || !ready.LastHeartbeatTime.After(started) {
+		// Both are of whole seconds, and a process that has no groups to read is heard of in the second that it starts in.
+		if !runs || ready.LastHeartbeatTime.Time.Before(started) {
 			continue
 		}
 		if left := hangs - m.Clock.Since(ready.LastTransitionTime.Time); left > 0 {

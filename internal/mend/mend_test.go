@@ -534,8 +534,11 @@ func TestAProcessThatHangsIsEnded(t *testing.T) {
 		"not ready by its own account": {after: time.Hour, edit: func(n *corev1.Node, _ *corev1.Pod) {
 			n.Status.Conditions[0].Status = corev1.ConditionFalse
 		}},
-		"starting since the last heartbeat": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) {
+		"heard of in the second that it started in, and never again": {after: 2 * time.Minute, deleted: 1, edit: func(_ *corev1.Node, p *corev1.Pod) {
 			p.Status.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(heard)
+		}},
+		"starting since the last heartbeat": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) {
+			p.Status.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(heard.Add(time.Second))
 		}},
 		"on a machine that is lost": {after: time.Hour, edit: func(_ *corev1.Node, p *corev1.Pod) {
 			p.Status.Conditions[0].Status = corev1.ConditionFalse

@@ -130,11 +130,7 @@ func (s Sandbox) Load(ctx context.Context, progress func(line string)) (referenc
 	if err := s.Require(); err != nil {
 		return "", err
 	}
-	r, err := s.read()
-	if err != nil {
-		return "", err
-	}
-	trust, err := os.ReadFile(s.AzureAuthority())
+	trust, err := os.ReadFile(s.Authority())
 	if err != nil {
 		return "", err
 	}
@@ -147,7 +143,7 @@ func (s Sandbox) Load(ctx context.Context, progress func(line string)) (referenc
 	if err := binaries.BuildManager(ctx, binaries.Options{Progress: progress}, program); err != nil {
 		return "", err
 	}
-	return images.Manager, cluster.ImportImages(ctx, s.Layout, r.Programs, images.ForManager(program, trust))
+	return images.Manager, s.Import(ctx, images.ForManager(program, trust))
 }
 
 // LogPath is where a component's log is.

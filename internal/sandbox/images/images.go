@@ -70,9 +70,9 @@ func Write(archive string, specs ...Spec) error {
 		if err != nil {
 			return err
 		}
-		image, err := assemble(spec)
+		image, err := Assemble(spec)
 		if err != nil {
-			return fmt.Errorf("assembling the image %s: %w", spec.Reference, err)
+			return err
 		}
 		images[reference] = image
 	}
@@ -80,6 +80,15 @@ func Write(archive string, specs ...Spec) error {
 		return fmt.Errorf("writing images to %s: %w", archive, err)
 	}
 	return nil
+}
+
+// Assemble makes an image.
+func Assemble(spec Spec) (v1.Image, error) {
+	image, err := assemble(spec)
+	if err != nil {
+		return nil, fmt.Errorf("assembling the image %s: %w", spec.Reference, err)
+	}
+	return image, nil
 }
 
 func assemble(spec Spec) (v1.Image, error) {

@@ -68,7 +68,10 @@ var cases = map[string]func(*input){
 		in.defaults.Proxy = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://user:$(x)@proxy.example:3128"}}
 	},
 	"proxy-with-exceptions": proxied,
-	"scheduling":            scheduling,
+	"lease-cluster-role": func(in *input) {
+		in.defaults.LeaseClusterRole = "vk-connector-virtual-kubelet-lease"
+	},
+	"scheduling": scheduling,
 	"scheduling-elsewhere": func(in *input) {
 		in.connector.Spec.VirtualKubelet.Affinity = &v1alpha1.Affinity{PodAntiAffinity: podAffinity()}
 	},

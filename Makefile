@@ -18,7 +18,14 @@ CONTROLLER_GEN := $(TOOLS)/controller-gen
 CRD_REF_DOCS := $(TOOLS)/crd-ref-docs
 GINKGO := $(TOOLS)/ginkgo
 GOLANGCI_LINT := $(TOOLS)/golangci-lint
+HELM := $(TOOLS)/helm
+IMAGE_BUILDER := $(TOOLS)/image
 KUSTOMIZE := $(TOOLS)/kustomize
+
+# What is released is written here.
+DIST ?= dist
+# The operator's image, as config names it.
+MANAGER_IMAGE := ghcr.io/virtual-kubelet/connector-operator
 
 # Tests of these packages start API servers, kubelets or whole clusters.
 CLUSTER_PACKAGES := /(controllers|internal/sandbox|test/api|test/e2e|test/faults)(/|$$)
@@ -32,7 +39,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo -E -H env "PATH=$$PATH" "GOE
 help: ## Show this help.
 	@awk 'BEGIN {FS = ":.*## "; print "Usage: make <target>"} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+		/^[a-z0-9.-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 ##@ See it work (Linux; as root, or with sudo)
 
@@ -58,11 +65,12 @@ bin/manager bin/sandbox: bin/%:
 	@go build -buildvcs=false -o $@ ./cmd/$*
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Write deepcopy functions, apply configurations, CRD, roles and the reference.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Write deepcopy functions, apply configurations, CRD, roles, the chart and the reference.
 	@$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	@$(CONTROLLER_GEN) applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
 	@$(CONTROLLER_GEN) crd output:crd:dir=config/crd/bases paths=./api/...
 	@$(CONTROLLER_GEN) rbac:roleName=vk-connector-operator output:rbac:dir=config/rbac paths=./controllers/...
+	@go run ./hack/chart
 	@$(CRD_REF_DOCS) --config=hack/reference/config.yaml --templates-dir=hack/reference/templates --renderer=markdown \
 		--source-path=api/v1alpha1 --output-path=docs/reference.md --log-level=WARN
 
@@ -75,13 +83,33 @@ tidy: ## Tidy every Go module.
 	@hack/modules.sh go mod tidy
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GINKGO) $(GOLANGCI_LINT) $(KUSTOMIZE) ## Build the pinned tools of hack/tools.
+tools: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GINKGO) $(GOLANGCI_LINT) $(HELM) $(IMAGE_BUILDER) $(KUSTOMIZE) ## Build the pinned tools of hack/tools.
 
 $(TOOLS)/%: hack/tools/%/go.mod hack/tools/%/go.sum
 	@echo "building $* from hack/tools/$*"
 	@GOFLAGS= GOWORK=off GOOS= GOARCH= CGO_ENABLED=0 \
 		go build -C hack/tools/$* -trimpath -buildvcs=false -o $@ tool
 	@touch $@
+
+$(IMAGE_BUILDER): $(wildcard hack/tools/image/*.go)
+
+##@ Release
+
+.PHONY: image
+image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct)
+image: $(IMAGE_BUILDER) ## Write the operator's image for amd64 and arm64 to dist/image, with bills of materials beside it.
+	@$(IMAGE_BUILDER) -layout=$(DIST)/image -sboms=$(DIST)/sbom -ldflags='$(LDFLAGS)' ./cmd/manager
+
+.PHONY: install.yaml
+install.yaml: $(KUSTOMIZE) ## Write all that is installed to dist/install.yaml. IMAGE=repository@digest names the image.
+	@mkdir -p $(DIST)
+	@copy=$$(mktemp -d) && trap 'rm -rf "$$copy"' EXIT && cp -R config "$$copy" && \
+		$(if $(IMAGE),(cd "$$copy/config/default" && $(KUSTOMIZE) edit set image '$(MANAGER_IMAGE)=$(IMAGE)') && )\
+		$(KUSTOMIZE) build "$$copy/config/default" >$(DIST)/install.yaml
+
+.PHONY: chart
+chart: $(HELM) ## Write the Helm chart to dist.
+	@$(HELM) package --destination=$(DIST) config/chart
 
 ##@ Check
 
@@ -94,11 +122,19 @@ verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generated files, formatt
 	@TOOLS=$(TOOLS) hack/verify.sh
 
 .PHONY: test
-test: test-unit test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
+test: test-unit test-packaging test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go.
-	@packages=$$(go list ./... | grep -vE '$(CLUSTER_PACKAGES)'); go test $(if $(RACE),-race) $$packages
+	@packages=$$(go list ./... | grep -vE '$(CLUSTER_PACKAGES)|/test/install$$'); go test $(if $(RACE),-race) $$packages
+
+.PHONY: test-packaging
+test-packaging: $(HELM) $(KUSTOMIZE) ## Test what is installed, and that each way to install it installs the same.
+	@HELM=$(HELM) go test $(if $(RACE),-race) -count=1 ./test/install
+
+.PHONY: test-image
+test-image: image ## Build the operator's image, and look at what it is.
+	@IMAGE_LAYOUT=$(abspath $(DIST)/image) SBOMS=$(abspath $(DIST)/sbom) go test -count=1 -run='^TestImage$$' ./test/install
 
 .PHONY: programs
 programs: bin/sandbox need-root ## Build the sandbox's programs, if they are not in the cache yet.
@@ -137,4 +173,4 @@ need-root:
 
 .PHONY: clean
 clean: ## Remove what make built in the checkout.
-	@rm -rf bin
+	@rm -rf bin dist

@@ -81,7 +81,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	k8s, err = client.New(admin, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 
-	install(ctx, "../config/manager/namespace.yaml", "../config/crd/bases", "../config/rbac", "../config/guard")
+	install(ctx, "../config/manager/namespace.yaml", "../config/crd/bases", "../config/rbac", "../config/guard", "../config/restriction")
 	Eventually(func() error {
 		return k8s.List(ctx, &v1alpha1.VirtualKubeletConnectorList{})
 	}).Should(Succeed())

@@ -1,0 +1,204 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package install
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+var chart = filepath.Join(root, "config/chart")
+
+// helm runs Helm, and returns what it printed.
+func helm(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	needTools(t)
+	command := exec.CommandContext(t.Context(), os.Getenv("HELM"), args...)
+	var output, problems bytes.Buffer
+	command.Stdout, command.Stderr = &output, &problems
+	// It is to keep nothing, and to know no cluster.
+	command.Env = append(os.Environ(), "HOME="+t.TempDir(), "KUBECONFIG="+os.DevNull)
+	if err := command.Run(); err != nil {
+		return output.String(), fmt.Errorf("helm %s: %w: %s%s", strings.Join(args, " "), err, problems.String(), output.String())
+	}
+	return output.String(), nil
+}
+
+// rendered is what Helm makes of the chart, without what is Helm's own.
+func rendered(t *testing.T, args ...string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	g := NewWithT(t)
+	output, err := helm(t, append([]string{"template", "release", chart, "--namespace=" + namespace}, args...)...)
+	g.Expect(err).NotTo(HaveOccurred())
+	objects, err := decode([]byte(output))
+	g.Expect(err).NotTo(HaveOccurred())
+	for _, object := range objects {
+		drop := []string{"app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "helm.sh/chart"}
+		for _, fields := range [][]string{{"metadata", "labels"}, {"spec", "template", "metadata", "labels"}} {
+			labels, found, err := unstructured.NestedStringMap(object.Object, fields...)
+			g.Expect(err).NotTo(HaveOccurred())
+			if !found {
+				continue
+			}
+			for _, key := range drop {
+				g.Expect(labels).To(HaveKey(key), name(object))
+				delete(labels, key)
+			}
+			g.Expect(unstructured.SetNestedStringMap(object.Object, labels, fields...)).To(Succeed())
+		}
+	}
+	return byName(objects)
+}
+
+// installed is what kustomize makes, but for the Namespace.
+func installed(t *testing.T, folder string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	objects := byName(build(t, folder))
+	delete(objects, "Namespace /"+namespace)
+	return objects
+}
+
+// expectSame compares objects as JSON, in which all numbers are alike.
+func expectSame(g Gomega, got, want map[string]*unstructured.Unstructured) {
+	g.Expect(slices.Sorted(maps.Keys(got))).To(Equal(slices.Sorted(maps.Keys(want))))
+	for name, object := range want {
+		wanted, err := object.MarshalJSON()
+		g.Expect(err).NotTo(HaveOccurred())
+		content, err := got[name].MarshalJSON()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(content).To(MatchJSON(wanted), name)
+	}
+}
+
+func TestChartIsTheManifests(t *testing.T) {
+	g := NewWithT(t)
+	expectSame(g, rendered(t, "--set=crds.keep=false"), installed(t, filepath.Join(root, "config/default")))
+	components := installed(t, overlay(t, everything))
+	// Those of components have no version of their own.
+	version := manager(t, build(t, filepath.Join(root, "config/default"))).Labels["app.kubernetes.io/version"]
+	for _, object := range components {
+		labels := object.GetLabels()
+		labels["app.kubernetes.io/version"] = version
+		object.SetLabels(labels)
+	}
+	expectSame(g, rendered(t, "--set=crds.keep=false,highAvailability.enabled=true,networkPolicy.enabled=true"), components)
+}
+
+func TestChartLint(t *testing.T) {
+	for _, args := range [][]string{nil, {"--set=highAvailability.enabled=true,networkPolicy.enabled=true,crds.enabled=false"}} {
+		output, err := helm(t, append([]string{"lint", "--strict", chart}, args...)...)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred(), output)
+	}
+}
+
+func TestChartValues(t *testing.T) {
+	g := NewWithT(t)
+	const crd = "CustomResourceDefinition /virtualkubeletconnectors.connector.virtual-kubelet.io"
+	g.Expect(rendered(t)[crd].GetAnnotations()).To(HaveKeyWithValue("helm.sh/resource-policy", "keep"))
+	g.Expect(rendered(t, "--set=crds.enabled=false")).NotTo(HaveKey(crd))
+
+	digest := "sha256:" + strings.Repeat("0", 64)
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	g.Expect(os.WriteFile(values, []byte(`
+image: {repository: registry.example/operator, tag: v2, digest: "`+digest+`", pullPolicy: Always}
+imagePullSecrets: [{name: registry}]
+replicas: 3
+highAvailability: {enabled: true}
+resources: {limits: {memory: 1Gi}}
+priorityClassName: ""
+nodeSelector: {pool: system}
+tolerations: [{key: system, operator: Exists}]
+podLabels: {team: platform}
+podAnnotations: {note: "yes"}
+env: [{name: HTTPS_PROXY, value: "http://proxy.example:3128"}]
+virtualKubelet: {image: "registry.example/vk:1", allowedRepositories: [registry.example/vk, registry.example/more/*]}
+extraArgs: [--workers=2]
+networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [443, 3128]}
+`), 0o600)).To(Succeed())
+	objects := rendered(t, "--values="+values, "--namespace=elsewhere")
+	deployment := objects["Deployment elsewhere/"+operator]
+	g.Expect(deployment).NotTo(BeNil())
+	typed := manager(t, []*unstructured.Unstructured{deployment})
+	pod := typed.Spec.Template
+	g.Expect(*typed.Spec.Replicas).To(BeEquivalentTo(3))
+	g.Expect(pod.Labels).To(HaveKeyWithValue("team", "platform"))
+	g.Expect(pod.Annotations).To(HaveKeyWithValue("note", "yes"))
+	g.Expect(pod.Spec.PriorityClassName).To(BeEmpty())
+	g.Expect(pod.Spec.NodeSelector).To(Equal(map[string]string{"pool": "system"}))
+	g.Expect(pod.Spec.Tolerations).To(HaveLen(1))
+	g.Expect(pod.Spec.ImagePullSecrets).To(HaveLen(1))
+	container := pod.Spec.Containers[0]
+	g.Expect(container.Image).To(Equal("registry.example/operator@" + digest))
+	g.Expect(container.ImagePullPolicy).To(BeEquivalentTo("Always"))
+	g.Expect(container.Args).To(Equal([]string{
+		"--virtual-kubelet-image=registry.example/vk:1", "--allowed-image-repositories=registry.example/vk,registry.example/more/*", "--workers=2",
+	}))
+	g.Expect(container.Env).To(HaveLen(1))
+	g.Expect(container.Resources.Limits.Memory().String()).To(Equal("1Gi"))
+	g.Expect(container.Resources.Requests).To(HaveKey(BeEquivalentTo("cpu")), "Helm merges with the defaults")
+	kubelets := objects["NetworkPolicy elsewhere/vk-connector-virtual-kubelets"]
+	content, err := kubelets.MarshalJSON()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(content)).To(And(ContainSubstring("192.0.2.0/24"), ContainSubstring("3128"), Not(ContainSubstring("0.0.0.0/0"))))
+	for name, object := range objects {
+		if object.GetKind() == "CustomResourceDefinition" {
+			continue
+		}
+		content, err := object.MarshalJSON()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(string(content)).NotTo(ContainSubstring(namespace), name)
+	}
+	for _, wrong := range []string{
+		"replica=2", "image.digest=v2", "replicas=-1", "networkPolicy.egressPorts={}", "image.pullPolicy=Sometimes", "extraArgs={workers}",
+	} {
+		_, err := helm(t, "template", "release", chart, "--set="+wrong)
+		g.Expect(err).To(MatchError(ContainSubstring("schema")), wrong)
+	}
+}
+
+// TestChartIsDocumented tests that its README and its schema know each value.
+func TestChartIsDocumented(t *testing.T) {
+	g := NewWithT(t)
+	read := func(file string) []byte {
+		content, err := os.ReadFile(filepath.Join(chart, file))
+		g.Expect(err).NotTo(HaveOccurred())
+		return content
+	}
+	var values, schema map[string]any
+	g.Expect(yaml.Unmarshal(read("values.yaml"), &values)).To(Succeed())
+	g.Expect(yaml.Unmarshal(read("values.schema.json"), &schema)).To(Succeed())
+	readme := string(read("README.md"))
+	// The values of these are Kubernetes's.
+	theirs := []string{"resources", "nodeSelector", "podLabels", "podAnnotations"}
+	var check func(prefix string, values, schema map[string]any)
+	check = func(prefix string, values, schema map[string]any) {
+		properties, _ := schema["properties"].(map[string]any)
+		for key, value := range values {
+			path := prefix + key
+			property, known := properties[key].(map[string]any)
+			g.Expect(known).To(BeTrue(), "%s is in the schema", path)
+			if nested, ok := value.(map[string]any); ok && !slices.Contains(theirs, path) {
+				check(path+".", nested, property)
+				continue
+			}
+			g.Expect(readme).To(ContainSubstring("`"+path+"`"), "the README tells of it")
+		}
+	}
+	check("", values, schema)
+	var about struct{ AppVersion string }
+	g.Expect(yaml.Unmarshal(read("Chart.yaml"), &about)).To(Succeed())
+	deployment := manager(t, build(t, filepath.Join(root, "config/default")))
+	g.Expect(deployment.Labels).To(HaveKeyWithValue("app.kubernetes.io/version", about.AppVersion))
+}

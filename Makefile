@@ -21,6 +21,7 @@ GOLANGCI_LINT := $(TOOLS)/golangci-lint
 HELM := $(TOOLS)/helm
 IMAGE_BUILDER := $(TOOLS)/image
 KUSTOMIZE := $(TOOLS)/kustomize
+OPM := $(TOOLS)/opm
 
 # What is released is written here.
 DIST ?= dist
@@ -65,12 +66,13 @@ bin/manager bin/sandbox: bin/%:
 	@go build -buildvcs=false -o $@ ./cmd/$*
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Write deepcopy functions, apply configurations, CRD, roles, the chart and the reference.
+generate: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Write deepcopy functions, apply configurations, CRD, roles, the chart, the bundle and the reference.
 	@$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	@$(CONTROLLER_GEN) applyconfiguration:headerFile=hack/boilerplate.go.txt paths=./api/...
 	@$(CONTROLLER_GEN) crd output:crd:dir=config/crd/bases paths=./api/...
 	@$(CONTROLLER_GEN) rbac:roleName=vk-connector-operator output:rbac:dir=config/rbac paths=./controllers/...
 	@go run ./hack/chart
+	@go run ./hack/bundle
 	@$(CRD_REF_DOCS) --config=hack/reference/config.yaml --templates-dir=hack/reference/templates --renderer=markdown \
 		--source-path=api/v1alpha1 --output-path=docs/reference.md --log-level=WARN
 
@@ -88,10 +90,13 @@ tools: $(CONTROLLER_GEN) $(CRD_REF_DOCS) $(GINKGO) $(GOLANGCI_LINT) $(HELM) $(IM
 $(TOOLS)/%: hack/tools/%/go.mod hack/tools/%/go.sum
 	@echo "building $* from hack/tools/$*"
 	@GOFLAGS= GOWORK=off GOOS= GOARCH= CGO_ENABLED=0 \
-		go build -C hack/tools/$* -trimpath -buildvcs=false -o $@ tool
+		go build -C hack/tools/$* -trimpath -buildvcs=false $(TOOL_FLAGS) -o $@ tool
 	@touch $@
 
 $(IMAGE_BUILDER): $(wildcard hack/tools/image/*.go)
+
+# Without it, opm needs a library in C.
+$(OPM): TOOL_FLAGS := -tags=containers_image_openpgp
 
 ##@ Release
 
@@ -111,6 +116,16 @@ install.yaml: $(KUSTOMIZE) ## Write all that is installed to dist/install.yaml. 
 chart: $(HELM) ## Write the Helm chart to dist.
 	@$(HELM) package --destination=$(DIST) config/chart
 
+.PHONY: bundle
+bundle: ## Write the bundle for OLM.
+	@go run ./hack/bundle
+
+.PHONY: catalog
+catalog: $(OPM) ## Write a catalog for OLM, which offers the bundle in its channels, to dist/catalog.
+	@rm -rf $(DIST)/catalog && mkdir -p $(DIST)/catalog && cp config/catalog/*.yaml $(DIST)/catalog
+	@$(OPM) render bundle --output=yaml --alpha-image-ref-template='$(MANAGER_IMAGE)-bundle:v{{.Version}}' >$(DIST)/catalog/bundle.yaml
+	@$(OPM) validate $(DIST)/catalog
+
 ##@ Check
 
 .PHONY: lint
@@ -122,7 +137,7 @@ verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generated files, formatt
 	@TOOLS=$(TOOLS) hack/verify.sh
 
 .PHONY: test
-test: test-unit test-packaging test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
+test: test-unit test-packaging test-bundle test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go.
@@ -131,6 +146,10 @@ test-unit: ## Run the tests that need nothing but Go.
 .PHONY: test-packaging
 test-packaging: $(HELM) $(KUSTOMIZE) ## Test what is installed, and that each way to install it installs the same.
 	@HELM=$(HELM) go test $(if $(RACE),-race) -count=1 ./test/install
+
+.PHONY: test-bundle
+test-bundle: ## Validate the bundle as OperatorHub does, and test what rights it grants.
+	@cd test/bundle && GOWORK=off go test -count=1 ./...
 
 .PHONY: test-image
 test-image: image ## Build the operator's image, and look at what it is.

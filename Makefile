@@ -29,7 +29,7 @@ DIST ?= dist
 MANAGER_IMAGE := ghcr.io/virtual-kubelet/connector-operator
 
 # Tests of these packages start API servers, kubelets or whole clusters.
-CLUSTER_PACKAGES := /(controllers|internal/sandbox|test/api|test/e2e|test/faults)(/|$$)
+CLUSTER_PACKAGES := /(controllers|internal/sandbox|test/api|test/e2e|test/faults|test/installation)(/|$$)
 CLUSTER_TEST = $(AS_ROOT) $(GINKGO) -v --timeout=60m --poll-progress-after=2m $(if $(RACE),--race) $(if $(FOCUS),--focus='$(FOCUS)')
 
 # The sandbox makes network namespaces and mounts. As root, Go keeps to root's own caches, so that
@@ -174,6 +174,14 @@ test-e2e: $(GINKGO) programs ## Run the user stories in a sandbox.
 .PHONY: test-faults
 test-faults: $(GINKGO) programs ## Break what the operator depends on, and see it come to rest.
 	@$(CLUSTER_TEST) $(if $(FOCUS),,--fail-on-empty) ./test/faults/...
+
+.PHONY: test-installation
+test-installation: $(GINKGO) programs ## Install with kubectl, Helm, Flux and OLM, each from its beginning to its end. It builds what they need.
+	@$(CLUSTER_TEST) --timeout=3h --fail-on-empty ./test/installation
+
+# What takes long and proves what changes seldom.
+.PHONY: conformance
+conformance: test-installation ## Run the tests that take too long for every change.
 
 # A seed is a history: SEED=7 HISTORIES=1 plays one again. SHRINK is how often it is tried to shorten one that fails.
 .PHONY: chaos

@@ -27,8 +27,11 @@ const (
 var _ = Describe("with the Operator Lifecycle Manager", Ordered, func() {
 	s := begin("olm")
 
-	It("is installed and works", func(ctx SpecContext) {
+	It("is installed and works, with the admission policies that OLM can't install", func(ctx SpecContext) {
 		Expect(s.kubectl(ctx, "get", "csv", release, "-n", namespace, "-o", "jsonpath={.status.phase}")).To(Equal("Succeeded"))
+		for _, policies := range []string{"config/guard", "config/restriction"} {
+			s.kubectl(ctx, "apply", "-k", policies)
+		}
 		s.connect(ctx)
 		s.run(ctx)
 	}, SpecTimeout(storyTimeout))
@@ -67,12 +70,17 @@ var _ = Describe("with the Operator Lifecycle Manager", Ordered, func() {
 	}, SpecTimeout(storyTimeout))
 
 	It("is uninstalled and leaves nothing", func(ctx SpecContext) {
+		_, err := s.Kubectl(ctx, "delete", "deployment", operator, "-n", namespace)
+		Expect(err).To(MatchError(ContainSubstring("its removal needs this")))
 		s.kubectl(ctx, "delete", "vkc", "--all")
 		s.expectNoNodes(ctx)
 		s.kubectl(ctx, "delete", "subscription", operator, "-n", namespace)
 		s.kubectl(ctx, "delete", "csv", "-l", "operators.coreos.com/"+operator+"."+namespace, "-n", namespace)
 		s.kubectl(ctx, "delete", "crd", definition)
 		s.kubectl(ctx, "delete", "-k", "config/olm", "--ignore-not-found")
+		for _, policies := range []string{"config/guard", "config/restriction"} {
+			s.kubectl(ctx, "delete", "-k", policies)
+		}
 		Eventually(func() []string { return s.left(ctx) }).WithContext(ctx).Should(BeEmpty())
 	}, SpecTimeout(storyTimeout))
 })

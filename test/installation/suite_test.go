@@ -1,8 +1,6 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux
-
 // Package installation tests each way to install the operator from its beginning to its end, in a sandbox of its own and with
 // the programs that users have: what is installed works, says what is wrong, and goes without leaving anything.
 package installation

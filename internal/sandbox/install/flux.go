@@ -1,8 +1,6 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux
-
 package install
 
 import (

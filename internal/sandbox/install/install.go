@@ -1,8 +1,6 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux
-
 // Package install installs the operator into a sandbox that runs, in each way that its users do and with the programs that
 // they use, shown as they would be typed. It makes what those expect of the world, and no connector.
 package install

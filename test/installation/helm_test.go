@@ -47,7 +47,7 @@ var _ = Describe("with Helm", Ordered, func() {
 	}, SpecTimeout(storyTimeout))
 
 	It("is uninstalled and leaves nothing", func(ctx SpecContext) {
-		output, err := helm(ctx, "uninstall", operator)
+		output, err := helm(ctx, "uninstall", operator, "--debug")
 		Expect(err).To(HaveOccurred())
 		Expect(output).To(ContainSubstring("its removal needs this"))
 		s.kubectl(ctx, "delete", "vkc", "--all")

@@ -94,11 +94,28 @@ verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generated files, formatt
 	@TOOLS=$(TOOLS) hack/verify.sh
 
 .PHONY: test
-test: test-unit test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
+test: test-unit test-flux test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go.
 	@packages=$$(go list ./... | grep -vE '$(CLUSTER_PACKAGES)'); go test $(if $(RACE),-race) $$packages
+
+# A module of its own is not told of changed files outside of it, so nothing of it is cached.
+GITOPS_TEST = GOFLAGS= GOWORK=off go -C test/gitops/$(@:test-%=%) test -count=1 $(if $(RACE),-race) ./...
+
+.PHONY: test-gitops
+test-gitops: test-flux test-argocd ## Judge connectors, and the manifests for GitOps, with the code of Flux and of Argo CD.
+
+.PHONY: test-flux
+test-flux: ## Judge them with the code of Flux alone.
+	@$(GITOPS_TEST)
+
+.PHONY: test-argocd
+test-argocd: ## Judge them with the code of Argo CD alone, which takes long to build.
+	@$(GITOPS_TEST)
+
+.PHONY: conformance
+conformance: test-gitops ## Run what takes long to build: the tests with the code of other projects.
 
 .PHONY: programs
 programs: bin/sandbox need-root ## Build the sandbox's programs, if they are not in the cache yet.

@@ -137,7 +137,7 @@ verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generated files, formatt
 	@TOOLS=$(TOOLS) hack/verify.sh
 
 .PHONY: test
-test: test-unit test-packaging test-bundle test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
+test: test-unit test-packaging test-bundle test-flux test-sandbox test-controllers test-e2e test-faults ## Run all tests. RACE=1 adds the race detector (needs a C compiler).
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need nothing but Go.
@@ -154,6 +154,20 @@ test-bundle: ## Validate the bundle as OperatorHub does, and test what rights it
 .PHONY: test-image
 test-image: image ## Build the operator's image, and look at what it is.
 	@IMAGE_LAYOUT=$(abspath $(DIST)/image) SBOMS=$(abspath $(DIST)/sbom) go test -count=1 -run='^TestImage$$' ./test/install
+
+# A module of its own is not told of changed files outside of it, so nothing of it is cached.
+GITOPS_TEST = GOFLAGS= GOWORK=off go -C test/gitops/$(@:test-%=%) test -count=1 $(if $(RACE),-race) ./...
+
+.PHONY: test-gitops
+test-gitops: test-flux test-argocd ## Judge connectors, and the manifests for GitOps, with the code of Flux and of Argo CD.
+
+.PHONY: test-flux
+test-flux: ## Judge them with the code of Flux alone.
+	@$(GITOPS_TEST)
+
+.PHONY: test-argocd
+test-argocd: ## Judge them with the code of Argo CD alone, which takes long to build.
+	@$(GITOPS_TEST)
 
 .PHONY: programs
 programs: bin/sandbox need-root ## Build the sandbox's programs, if they are not in the cache yet.
@@ -179,9 +193,8 @@ test-faults: $(GINKGO) programs ## Break what the operator depends on, and see i
 test-installation: $(GINKGO) programs ## Install with kubectl, Helm, Flux and OLM, each from its beginning to its end. It builds what they need.
 	@$(CLUSTER_TEST) --timeout=3h --fail-on-empty ./test/installation
 
-# What takes long and proves what changes seldom.
 .PHONY: conformance
-conformance: test-installation ## Run the tests that take too long for every change.
+conformance: test-gitops test-installation ## Run what takes long to build: the tests with the code of other projects.
 
 # A seed is a history: SEED=7 HISTORIES=1 plays one again. SHRINK is how often it is tried to shorten one that fails.
 .PHONY: chaos

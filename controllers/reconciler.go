@@ -169,8 +169,8 @@ func (p *pass) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if rival != "" {
-			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival}
+		if rival != nil {
+			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival.Name, Leaving: !rival.DeletionTimestamp.IsZero()}
 		}
 		if former := p.former(&node); former != nil && !started {
 			if err := p.lookAtFormer(ctx, &node, former); err != nil {
@@ -257,7 +257,7 @@ func (p *pass) applyNode(ctx context.Context, node *status.Node) {
 			children = children.Steady()
 		}
 	}
-	node.Wrote, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children, node.Observed.Has)
+	node.Changed, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children, node.Observed.Has)
 	if explains(err) {
 		node.Blocked = err
 		p.lookAgain(blockedInterval)

@@ -152,6 +152,26 @@ var _ = Describe("Repair", func() {
 		durations("children edited", took)
 	}, SpecTimeout(3*time.Minute))
 
+	It("does not call a connector unready while what restarts nothing is brought back", func(ctx SpecContext) {
+		ready(ctx, connector(), linuxNode)
+		before := len(writes())
+		for _, object := range []client.Object{
+			&rbacv1.ClusterRoleBinding{ObjectMeta: metav1.ObjectMeta{Name: linuxNode}},
+			&rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: "kube-node-lease", Name: linuxNode}},
+		} {
+			Expect(k8s.Delete(ctx, object)).To(Succeed())
+			Eventually(func() error { return k8s.Get(ctx, client.ObjectKeyFromObject(object), object) }).Should(Succeed())
+		}
+		deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: linuxNode}}
+		modify(ctx, deployment, func() { delete(deployment.Labels, "app.kubernetes.io/instance") })
+		Eventually(func(g Gomega) {
+			g.Expect(k8s.Get(ctx, client.ObjectKeyFromObject(deployment), deployment)).To(Succeed())
+			g.Expect(deployment.Labels).To(HaveKey("app.kubernetes.io/instance"))
+		}).Should(Succeed())
+		Consistently(func() []string { return writes()[before:] }).WithTimeout(2 * time.Second).WithPolling(200 * time.Millisecond).
+			ShouldNot(ContainElement(ContainSubstring("/status")))
+	}, SpecTimeout(time.Minute))
+
 	It("brings back what the operator and the spec say of the Node, and leaves what is others'", func(ctx SpecContext) {
 		asked := connector()
 		asked.Spec.Node.Labels = map[string]v1alpha1.LabelValue{"example.com/team": "web"}

@@ -63,10 +63,15 @@ func (e *PredecessorError) Error() string {
 type RivalError struct {
 	// Node is the node's name, Connector the other connector.
 	Node, Connector string
+	// Leaving says that the other connector is being deleted, and gives the name up.
+	Leaving bool
 }
 
 // Error names the other connector and the remedy.
 func (e *RivalError) Error() string {
+	if e.Leaving {
+		return fmt.Sprintf("connector %s, which is being deleted, still has node %s", e.Connector, e.Node)
+	}
 	return fmt.Sprintf("connector %s, which was first, has a node of the name %s, too: set another spec.node.namePrefix, or delete one of the two", e.Connector, e.Node)
 }
 
@@ -123,11 +128,11 @@ func children(c render.Children) []child {
 	return all
 }
 
-// Apply brings the objects of a node into the cluster, and reports whether it wrote anything. It writes
-// nothing where one of them, or the Node, belongs to somebody else: see NotOwnedError and
+// Apply brings the objects of a node into the cluster, and reports whether it changed the spec of its Deployment. It
+// writes nothing where one of them, or the Node, belongs to somebody else: see NotOwnedError and
 // PredecessorError. What is known to be owned by the node may have any labels. Without a Secret and a Deployment,
 // those that exist are left alone.
-func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render.Children, owned func(client.Object) bool) (wrote bool, err error) {
+func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render.Children, owned func(client.Object) bool) (changed bool, err error) {
 	all := children(rendered)
 	for _, c := range all {
 		if err := a.read(ctx, node, c, owned); err != nil {
@@ -142,11 +147,11 @@ func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render
 	for _, c := range all {
 		w, err := a.write(ctx, c)
 		if err != nil {
-			return wrote, fmt.Errorf("apply %s %s: %w", c.kind, node.Name, err)
+			return changed, fmt.Errorf("apply %s %s: %w", c.kind, node.Name, err)
 		}
-		wrote = wrote || w
+		changed = changed || w
 	}
-	return wrote, nil
+	return changed, nil
 }
 
 // read fills c.object, and fails where it is not the node's.
@@ -217,6 +222,8 @@ func Applied(object client.Object) bool {
 	})
 }
 
+// write applies an object if it differs, and reports whether that changed a Deployment's spec: of all kinds of
+// children, it alone has a generation.
 func (a *Applier) write(ctx context.Context, c child) (bool, error) {
 	if c.object.GetResourceVersion() != "" {
 		owned, err := c.owned()
@@ -227,7 +234,12 @@ func (a *Applier) write(ctx context.Context, c child) (bool, error) {
 			return a.removeStrays(ctx, c)
 		}
 	}
-	return true, a.Client.Apply(ctx, c.desired, FieldOwner, client.ForceOwnership)
+	if err := a.Client.Apply(ctx, c.desired, FieldOwner, client.ForceOwnership); err != nil {
+		return false, err
+	}
+	// What was applied is now what the API server has answered.
+	deployment, ok := c.desired.(*applyappsv1.DeploymentApplyConfiguration)
+	return ok && ptr.Deref(deployment.Generation, 0) != c.object.GetGeneration(), nil
 }
 
 // removeStrays takes away what others have put into the spec of a Deployment: it would reach the

@@ -302,6 +302,26 @@ func TestGoldenFilesAreComplete(t *testing.T) {
 	}
 }
 
+// Tools of GitOps take an object for one of theirs by its labels and annotations.
+func TestNothingOfTheConnectorsMetadataIsOnItsObjects(t *testing.T) {
+	for name, edit := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			tracked := resolved(func(in *input) {
+				edit(in)
+				in.connector.Labels = map[string]string{
+					"app.kubernetes.io/instance": "virtual-nodes", "kustomize.toolkit.fluxcd.io/name": "connector",
+				}
+				in.connector.Annotations = map[string]string{
+					"argocd.argoproj.io/tracking-id":                   "virtual-nodes:connector.virtual-kubelet.io/VirtualKubeletConnector:/aci",
+					"kubectl.kubernetes.io/last-applied-configuration": "{}",
+				}
+			})
+			g.Expect(golden(g, renderAll(g, tracked))).To(Equal(golden(g, renderAll(g, resolved(edit)))))
+		})
+	}
+}
+
 func TestRenderIsPure(t *testing.T) {
 	for name, edit := range cases {
 		t.Run(name, func(t *testing.T) {

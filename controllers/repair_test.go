@@ -234,7 +234,10 @@ var _ = Describe("Repair", func() {
 			uid := node.UID
 			var took []time.Duration
 			for _, object := range append([]client.Object{node}, childrenOf(linuxNode)...) {
-				Expect(k8s.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+				Eventually(func(g Gomega) { // a Node is labelled after it is Ready
+					g.Expect(k8s.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
+					g.Expect(object.GetLabels()).To(HaveKey("connector.virtual-kubelet.io/identity"))
+				}).Should(Succeed())
 				labels := maps.Clone(object.GetLabels())
 				modify(ctx, object, func() { edit(object.GetLabels()) })
 				edited := time.Now()

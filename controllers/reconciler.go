@@ -174,8 +174,8 @@ func (p *pass) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if rival != "" {
-			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival}
+		if rival != nil {
+			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival.Name, Leaving: !rival.DeletionTimestamp.IsZero()}
 		}
 		if former := p.former(&node); former != nil && !started {
 			if err := p.lookAtFormer(ctx, &node, former); err != nil {

@@ -29,6 +29,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/controllers"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/metrics"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 	"github.com/virtual-kubelet/connector-operator/internal/version"
 )
@@ -41,6 +42,7 @@ type config struct {
 	connectorNamespace  string
 	virtualKubeletImage string
 	allowedRepositories string
+	leaseClusterRole    string
 	leaderElection      bool
 	probeAddress        string
 	metricsAddress      string
@@ -57,6 +59,9 @@ func main() {
 	flag.StringVar(&c.allowedRepositories, "allowed-image-repositories", "",
 		"the repositories that a connector may take the virtual kubelet's image from, separated by commas; one that ends with /* stands for all below it; "+
 			"that of --virtual-kubelet-image unless given. An image runs with the rights of a node.")
+	flag.StringVar(&c.leaseClusterRole, "lease-cluster-role", "",
+		"the ClusterRole that virtual kubelets are bound to in kube-node-lease, in place of the Role "+render.KubeletRole+
+			" there; for an installation that can bring no Role in another namespace, such as that of OLM")
 	flag.BoolVar(&c.leaderElection, "leader-elect", true, "let one of several operators work at a time")
 	flag.StringVar(&c.probeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.StringVar(&c.metricsAddress, "metrics-bind-address", ":8443",
@@ -127,6 +132,7 @@ func run(ctx context.Context, c config) error {
 			Image:               image,
 			AllowedRepositories: repositories(c.allowedRepositories, image.Repository),
 			Proxy:               proxy(os.LookupEnv),
+			LeaseClusterRole:    c.leaseClusterRole,
 		},
 		Connect: azure.NewConnector(nil, "vk-connector-operator", told.Asked),
 		Workers: c.workers,

@@ -144,6 +144,9 @@ func mergeStatus(object client.Object, patch string) func(context.Context, clien
 
 const label = `{"metadata":{"labels":{"example.com/a":"b"}}}`
 
+// leaseClusterRole is the one that an installation by OLM has.
+const leaseClusterRole = "vk-connector-virtual-kubelet-lease"
+
 // world is what is there before the requests.
 func world() []client.Object {
 	stripped := node(strippedNode, nil)
@@ -180,6 +183,8 @@ var restrictions = map[string]map[string]request{
 		}},
 		"binds its Lease": {do: create(roleBinding(render.LeaseNamespace, "new-linux-eastus", "Role", render.KubeletRole,
 			serviceAccount(namespace, "new-linux-eastus")))},
+		"binds its Lease by a ClusterRole": {do: create(roleBinding(render.LeaseNamespace, "olm-linux-eastus", "ClusterRole", leaseClusterRole,
+			serviceAccount(namespace, "olm-linux-eastus")))},
 		"labels a binding":                       {do: merge(clusterRoleBinding(virtualNode, ""), label)},
 		"removes a binding":                      {do: remove(clusterRoleBinding(virtualNode, ""))},
 		"removes a binding of a Lease":           {do: remove(roleBinding(render.LeaseNamespace, virtualNode, "", ""))},
@@ -226,6 +231,12 @@ var restrictions = map[string]map[string]request{
 			do:     create(roleBinding("default", "theirs", "ClusterRole", render.KubeletRole, serviceAccount(namespace, "theirs"))),
 			policy: "vk-connector-operator-bindings",
 			message: "RoleBinding theirs is of ClusterRole vk-connector-virtual-kubelet, " +
+				"and the operator writes bindings of vk-connector-virtual-kubelet only: write it as another user",
+		},
+		"binds Leases of another namespace": {
+			do:     create(roleBinding("default", "theirs", "ClusterRole", leaseClusterRole, serviceAccount(namespace, "theirs"))),
+			policy: "vk-connector-operator-bindings",
+			message: "RoleBinding theirs is of ClusterRole vk-connector-virtual-kubelet-lease, " +
 				"and the operator writes bindings of vk-connector-virtual-kubelet only: write it as another user",
 		},
 		"claims a binding of others by a label": {

@@ -130,6 +130,37 @@ func TestSampleInReadme(t *testing.T) {
 	g.Expect(inReadme).To(Equal(sample))
 }
 
+// shown is a file that a text shows: the link to it, and then its content.
+var shown = regexp.MustCompile("(?m)^\\[([^\\]]+)\\]\\(\\.\\./([^)]+)\\):\n\n```\\w+\n((?s:.*?)\n)```$")
+
+// licence is the beginning of every file.
+var licence = regexp.MustCompile(`^(?:(?:#|--) SPDX-.*\n)+(?:--\n)?`)
+
+// TestManifestsInTexts tests that the manifests of GitOps are shown as they are applied, and all of them.
+func TestManifestsInTexts(t *testing.T) {
+	g := NewWithT(t)
+	text := read(t, "docs/gitops.md")
+	blocks := regexp.MustCompile("(?m)^```(yaml|lua)$").FindAllString(text, -1)
+	files := map[string]bool{}
+	for _, match := range shown.FindAllStringSubmatch(text, -1) {
+		g.Expect(match[1]).To(Equal(match[2]), "a link is named as what it leads to")
+		g.Expect(match[3]).To(Equal(licence.ReplaceAllString(read(t, match[2]), "")), match[2])
+		files[match[2]] = true
+	}
+	g.Expect(files).To(HaveLen(len(blocks)), "every manifest in the text is that of a file")
+	for _, pattern := range []string{"flux/*.yaml", "argocd/*.yaml", "argocd/*/*"} {
+		paths, err := filepath.Glob(filepath.Join(root, "config/gitops", pattern))
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, path := range paths {
+			path, err := filepath.Rel(root, path)
+			g.Expect(err).NotTo(HaveOccurred())
+			if path != "config/gitops/flux/kustomization.yaml" {
+				g.Expect(files).To(HaveKey(filepath.ToSlash(path)))
+			}
+		}
+	}
+}
+
 // constants are the values of the constants of the API whose names have a prefix.
 func constants(t *testing.T, prefix string) []string {
 	t.Helper()

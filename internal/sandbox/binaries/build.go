@@ -40,7 +40,7 @@ type Options struct {
 	// Cache is where programs are kept; by default SANDBOX_CACHE, else a folder in the
 	// user's cache folder.
 	Cache string
-	// Modules are those to build; by default all.
+	// Modules are those to build; by default Modules().
 	Modules []Module
 	// Progress gets a line for whoever waits; it may be nil.
 	Progress func(line string)
@@ -100,7 +100,7 @@ func Build(ctx context.Context, options Options) (Set, error) {
 	set := Set{}
 	var jobs []job
 	for _, module := range modules {
-		dir := filepath.Join(root, "hack", "sandbox", module.Name)
+		dir := module.folder(root)
 		module, err := module.expand(dir)
 		if err != nil {
 			return nil, err

@@ -236,7 +236,7 @@ they are restarted.`,
 
 func installCommand(open opener) *cobra.Command {
 	return &cobra.Command{
-		Use:   "install " + strings.Join(install.Ways(), "|"),
+		Use:   "install kubectl|helm|flux|olm",
 		Short: "Install the operator of this checkout, in one of the ways that its users do",
 		Long: `Installs the operator of this checkout into the sandbox with kubectl, Helm, Flux or the Operator
 Lifecycle Manager (OLM), and shows the commands. What Flux and OLM need is built first: a few

@@ -13,7 +13,7 @@ import (
 )
 
 // languages are those of blocks; what is typed into a shell is sh or console, so that none escapes its test.
-var languages = []string{"sh", "console", "yaml", "json", "mermaid", "text"}
+var languages = []string{"sh", "console", "yaml", "json", "mermaid", "text", "lua"}
 
 // signs are what commands have in them, or at their beginning, if they need what they are marked with.
 var signs = map[string]*regexp.Regexp{
@@ -35,7 +35,7 @@ func TestEveryCommandIsTried(t *testing.T) {
 					g.Expect(block.Mark).To(MatchRegexp(`^([a-z-]+\.(yaml|json))?$`), "the file that a block is put into")
 					return
 				}
-				if block.Mark == pages.Sandbox {
+				if block.Mark == pages.Sandbox || block.Mark == pages.Installation {
 					tried++
 					g.Expect(block.Commands()).NotTo(BeEmpty())
 					for need, sign := range signs {
@@ -43,7 +43,8 @@ func TestEveryCommandIsTried(t *testing.T) {
 					}
 					return
 				}
-				g.Expect(pages.Needs).To(HaveKey(block.Mark), "mark commands with %s, or with what they need beyond a sandbox", pages.Sandbox)
+				g.Expect(pages.Needs).To(HaveKey(block.Mark), "mark commands with %s or %s, or with what they need beyond a sandbox",
+					pages.Sandbox, pages.Installation)
 				if sign, ok := signs[block.Mark]; ok {
 					g.Expect(block.Text).To(MatchRegexp(sign.String()), "it does not need what it says")
 				}

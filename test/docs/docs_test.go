@@ -139,10 +139,10 @@ var licence = regexp.MustCompile(`^(?:(?:#|--) SPDX-.*\n)+(?:--\n)?`)
 // TestManifestsInTexts tests that the manifests of GitOps are shown as they are applied, and all of them.
 func TestManifestsInTexts(t *testing.T) {
 	g := NewWithT(t)
-	text := read(t, "docs/gitops.md")
-	blocks := regexp.MustCompile("(?m)^```(yaml|lua)$").FindAllString(text, -1)
+	text := page(t, "docs/gitops.md")
+	blocks := slices.DeleteFunc(slices.Clone(text.Blocks), pages.Block.IsCommands)
 	files := map[string]bool{}
-	for _, match := range shown.FindAllStringSubmatch(text, -1) {
+	for _, match := range shown.FindAllStringSubmatch(text.Text, -1) {
 		g.Expect(match[1]).To(Equal(match[2]), "a link is named as what it leads to")
 		g.Expect(match[3]).To(Equal(licence.ReplaceAllString(read(t, match[2]), "")), match[2])
 		files[match[2]] = true

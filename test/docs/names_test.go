@@ -164,6 +164,9 @@ func TestMakeTargets(t *testing.T) {
 	NewWithT(t).Expect(told).To(BeNumerically(">", 0))
 }
 
+// word is a name of a command, or of what it is given: what is not a name is in capitals.
+var word = regexp.MustCompile(`\b[a-z]+\b`)
+
 var sandboxCall = regexp.MustCompile(`\bbin/sandbox((?: [a-z]+)+)`)
 
 func TestSandboxCommands(t *testing.T) {
@@ -182,8 +185,9 @@ func TestSandboxCommands(t *testing.T) {
 			if key, ok := pair.Key.(*ast.Ident); ok && key.Name == "Use" {
 				use, err := strconv.Unquote(pair.Value.(*ast.BasicLit).Value)
 				g.Expect(err).NotTo(HaveOccurred())
-				name, _, _ := strings.Cut(use, " ")
-				uses[name] = true
+				for _, name := range word.FindAllString(use, -1) {
+					uses[name] = true
+				}
 			}
 			return true
 		})

@@ -5,14 +5,10 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -23,19 +19,17 @@ import (
 
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 	"github.com/virtual-kubelet/connector-operator/test/pages"
+	"github.com/virtual-kubelet/connector-operator/test/terminal"
 )
 
-const (
-	// commandTimeout bounds a command of a page, whatever timeout it gives itself.
-	commandTimeout = 3 * time.Minute
-	// pageTimeout bounds a page.
-	pageTimeout = 8 * time.Minute
-)
+// pageTimeout bounds a page.
+const pageTimeout = 8 * time.Minute
 
 // begin is what there is when a page begins, beside the operator, where it is not the Secret alone.
 var begin = map[string]func(context.Context){
 	"README.md":                     func(context.Context) {},
 	"docs/quickstart-aks.md":        func(context.Context) {},
+	"docs/gitops.md":                makeArgoNamespace,
 	"docs/troubleshooting.md":       applySample,
 	"docs/howto/remove.md":          applySample,
 	"docs/howto/rotate-a-secret.md": applySample,
@@ -83,48 +77,36 @@ var _ = Describe("The commands of the documentation", func() {
 	}
 })
 
+// makeArgoNamespace makes the namespace that Argo CD is in. What the page does needs nothing else of it.
+func makeArgoNamespace(ctx context.Context) {
+	GinkgoHelper()
+	argo := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "argocd"}}
+	Expect(k8s.Create(ctx, argo)).To(Succeed())
+	DeferCleanup(func(ctx SpecContext) { Expect(k8s.Delete(ctx, argo)).To(Succeed()) }, NodeTimeout(time.Minute))
+}
+
 // follow does what a page says, in a folder of its own that has the configuration of the checkout.
 func follow(ctx context.Context, page pages.Page) {
 	GinkgoHelper()
 	folder := GinkgoT().TempDir()
 	Expect(os.Symlink(filepath.Join(root, "config"), filepath.Join(folder, "config"))).To(Succeed())
+	shell := terminal.Terminal{
+		Folder: folder, Programs: programs, Out: GinkgoWriter,
+		Environment: []string{"KUBECONFIG=" + box.Kubeconfig(), "CLIENT_SECRET=" + azure.DefaultClientSecret},
+	}
 	for _, block := range page.Blocks {
 		switch {
 		case block.Mark == pages.Sandbox:
 			By(block.String())
-			for _, command := range block.Commands() {
-				printed, err := typeIn(ctx, folder, command.Text)
-				GinkgoWriter.Println(printed)
-				Expect(err).NotTo(HaveOccurred(), "%s\n%s\n%s", block, command.Text, printed)
-				Expect(pages.Missing(command.Output, printed)).To(BeEmpty(), "%s\n%s\nprints\n%s", block, command.Text, printed)
-			}
+			block.Text = word.ReplaceAllStringFunc(block.Text, func(w string) string {
+				if means, ok := meant[w]; ok {
+					return means
+				}
+				return w
+			})
+			Expect(shell.Follow(ctx, block)).To(Succeed())
 		case !block.IsCommands() && block.Mark != "":
 			Expect(os.WriteFile(filepath.Join(folder, block.Mark), []byte(block.Text), 0o600)).To(Succeed())
 		}
 	}
-}
-
-// typeIn types into a shell what a reader would, and returns what it prints. All that it has started ends with it.
-func typeIn(ctx context.Context, folder, text string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
-	defer cancel()
-	text = word.ReplaceAllStringFunc(text, func(w string) string {
-		if means, ok := meant[w]; ok {
-			return means
-		}
-		return w
-	})
-	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
-	command.Dir = folder
-	command.Env = append(os.Environ(),
-		"PATH="+strings.Join(append(programs.Folders(), os.Getenv("PATH")), string(os.PathListSeparator)),
-		"KUBECONFIG="+box.Kubeconfig(), "CLIENT_SECRET="+azure.DefaultClientSecret)
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
-	command.WaitDelay = 5 * time.Second
-	printed, err := command.CombinedOutput()
-	if ctx.Err() != nil {
-		err = fmt.Errorf("it does not end: %w", ctx.Err())
-	}
-	return string(printed), err
 }

@@ -67,6 +67,8 @@ var _ = Describe("with Flux", Ordered, func() {
 		s.kubectl(ctx, "delete", kustomizations, "connector-operator", "-n", fluxNamespace)
 		Eventually(func() []string { return s.left(ctx) }).WithContext(ctx).Should(BeEmpty())
 	}, SpecTimeout(storyTimeout))
+
+	s.isWritten("flux")
 })
 
 // condition is a field of the Ready condition of a Kustomization.

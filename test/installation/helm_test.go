@@ -9,8 +9,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-
-	"github.com/virtual-kubelet/connector-operator/internal/sandbox/install"
 )
 
 var _ = Describe("with Helm", Ordered, func() {
@@ -18,9 +16,7 @@ var _ = Describe("with Helm", Ordered, func() {
 
 	helm := func(ctx context.Context, args ...string) (string, error) {
 		GinkgoHelper()
-		programs, err := install.Build(ctx, "helm", progress)
-		Expect(err).NotTo(HaveOccurred())
-		command := exec.CommandContext(ctx, programs.Path("helm"), append(args, "--namespace", namespace, "--kubeconfig", s.Box.Kubeconfig())...)
+		command := exec.CommandContext(ctx, s.programs.Path("helm"), append(args, "--namespace", namespace, "--kubeconfig", s.Box.Kubeconfig())...)
 		command.Dir = s.Root
 		output, err := command.CombinedOutput()
 		GinkgoWriter.Printf("  $ helm %v\n%s", args, output)
@@ -58,4 +54,6 @@ var _ = Describe("with Helm", Ordered, func() {
 		s.kubectl(ctx, "delete", "namespace", namespace)
 		Expect(s.left(ctx)).To(BeEmpty())
 	}, SpecTimeout(storyTimeout))
+
+	s.isWritten("helm")
 })

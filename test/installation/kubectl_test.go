@@ -28,4 +28,6 @@ var _ = Describe("with kubectl", Ordered, func() {
 		s.kubectl(ctx, "delete", "-k", "config/default", "--ignore-not-found")
 		Expect(s.left(ctx)).To(BeEmpty())
 	}, SpecTimeout(storyTimeout))
+
+	s.isWritten("kubectl")
 })

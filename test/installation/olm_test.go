@@ -81,6 +81,8 @@ var _ = Describe("with the Operator Lifecycle Manager", Ordered, func() {
 		}
 		Eventually(func() []string { return s.left(ctx) }).WithContext(ctx).Should(BeEmpty())
 	}, SpecTimeout(storyTimeout))
+
+	s.isWritten("olm")
 })
 
 // releaseNext pushes a release that replaces that of the checkout, and the catalog that offers both.

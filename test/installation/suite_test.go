@@ -18,6 +18,7 @@ import (
 	"github.com/onsi/gomega/format"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/install"
 	"github.com/virtual-kubelet/connector-operator/test/world"
 )
@@ -53,6 +54,8 @@ func progress(line string) { GinkgoWriter.Println("  " + line) }
 type story struct {
 	*world.World
 	installation *install.Installation
+	// programs are those of the sandbox and of the way.
+	programs binaries.Set
 }
 
 // begin brings a sandbox up for the specs of a container, and installs the operator in it.
@@ -71,6 +74,8 @@ func begin(way string) *story {
 			}
 		}, NodeTimeout(time.Minute))
 		By("installing the operator with " + way)
+		s.programs, err = install.Build(ctx, way, progress)
+		Expect(err).NotTo(HaveOccurred())
 		s.installation, err = install.New(ctx, s.Box, way, GinkgoWriter)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(s.installation.Run(ctx)).To(Succeed())

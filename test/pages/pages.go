@@ -15,8 +15,13 @@ import (
 	"strings"
 )
 
-// Sandbox marks a block of commands that a test runs as it stands, in the order of its page.
-const Sandbox = "sandbox"
+// Marks of blocks of commands that a test runs as they stand, in the order of their page.
+const (
+	// Sandbox marks what is typed where the operator is installed.
+	Sandbox = "sandbox"
+	// Installation marks what installs the operator or uninstalls it.
+	Installation = "installation"
+)
 
 // Needs are the marks of commands that no test runs, and what those would need.
 var Needs = map[string]string{
@@ -26,6 +31,8 @@ var Needs = map[string]string{
 	"needs-release":  "what the azure-aci chart, or az aks install-connector, has installed",
 	"needs-damage":   "something that is lost or broken",
 	"needs-port":     "a port of the machine, which tests that run beside each other would both take",
+	"needs-registry": "a registry to push images to",
+	"needs-argocd":   "Argo CD",
 }
 
 // Page is a text.
@@ -41,10 +48,12 @@ type Page struct {
 // Block is a block of code.
 type Block struct {
 	Page string
+	// Section is the heading that it stands below.
+	Section string
 	// Line is that of its first line.
 	Line int
-	// Language is the first word behind the fence, and Mark is the rest: for commands, Sandbox or one of Needs; for
-	// anything else, the file that the reader is to put it into, if any.
+	// Language is the first word behind the fence, and Mark is the rest: for commands, Sandbox, Installation or one of Needs;
+	// for anything else, the file that the reader is to put it into, if any.
 	Language, Mark string
 	Text           string
 }
@@ -142,7 +151,7 @@ func Parse(path, text string) (Page, error) {
 	page := Page{Path: path, Text: text}
 	var prose, block strings.Builder
 	var open *Block
-	number := 0
+	number, section := 0, ""
 	for line := range strings.Lines(text) {
 		number++
 		rest, isFence := strings.CutPrefix(line, fence)
@@ -151,7 +160,7 @@ func Parse(path, text string) (Page, error) {
 			return Page{}, fmt.Errorf("%s:%d: a fence that is indented", path, number)
 		case isFence && open == nil:
 			language, mark, _ := strings.Cut(strings.TrimSpace(rest), " ")
-			open = &Block{Page: path, Line: number + 1, Language: language, Mark: mark}
+			open = &Block{Page: path, Section: section, Line: number + 1, Language: language, Mark: mark}
 		case isFence:
 			open.Text = block.String()
 			page.Blocks = append(page.Blocks, *open)
@@ -161,6 +170,9 @@ func Parse(path, text string) (Page, error) {
 			block.WriteString(line)
 		default:
 			prose.WriteString(line)
+			if marks, title, isHeading := strings.Cut(line, " "); isHeading && strings.Trim(marks, "#") == "" && marks != "" {
+				section = strings.TrimSpace(title)
+			}
 		}
 	}
 	if open != nil {

@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 	g.Expect(page.Prose).To(Equal("# Title\n\nBefore.\n\n\n\nAfter.\n"))
 	g.Expect(page.Blocks).To(HaveLen(2))
 	file, console := page.Blocks[0], page.Blocks[1]
-	g.Expect(file).To(Equal(pages.Block{Page: "docs/page.md", Line: 6, Language: "yaml", Mark: "connector.yaml", Text: "kind: A\n"}))
+	g.Expect(file).To(Equal(pages.Block{Page: "docs/page.md", Section: "Title", Line: 6, Language: "yaml", Mark: "connector.yaml", Text: "kind: A\n"}))
 	g.Expect(file.IsCommands()).To(BeFalse())
 	g.Expect(console.String()).To(Equal("docs/page.md:10"))
 	g.Expect(console.IsCommands()).To(BeTrue())

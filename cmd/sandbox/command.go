@@ -6,6 +6,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -239,9 +240,9 @@ func installCommand(open opener) *cobra.Command {
 		Use:   "install kubectl|helm|flux|olm",
 		Short: "Install the operator of this checkout, in one of the ways that its users do",
 		Long: `Installs the operator of this checkout into the sandbox with kubectl, Helm, Flux or the Operator
-Lifecycle Manager (OLM), and shows the commands. What Flux and OLM need is built first: a few
-minutes the first time. They fetch images and manifests from the sandbox's own ghcr.io, quay.io
-and github.com.`,
+Lifecycle Manager (OLM), and shows the commands. A sandbox that is not up is brought up. What Flux
+and OLM need is built first: a few minutes the first time. They fetch images and manifests from the
+sandbox's own ghcr.io, quay.io and github.com.`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: install.Ways(),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -249,11 +250,21 @@ and github.com.`,
 			if err != nil {
 				return err
 			}
+			if err := box.Require(); errors.As(err, &sandbox.NotUpError{}) {
+				err = box.Up(cmd.Context(), sandbox.UpOptions{Command: self, Progress: progress(cmd.ErrOrStderr(), time.Now())})
+				if err != nil {
+					return err
+				}
+			}
 			installation, err := install.New(cmd.Context(), box, args[0], cmd.OutOrStdout())
 			if err != nil {
 				return err
 			}
-			return installation.Run(cmd.Context())
+			if err := installation.Run(cmd.Context()); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "export KUBECONFIG=%s\n", box.Kubeconfig())
+			return nil
 		},
 	}
 }

@@ -250,8 +250,8 @@ sandbox's own ghcr.io, quay.io and github.com.`,
 			if err != nil {
 				return err
 			}
-			if err := box.Require(); errors.As(err, &sandbox.NotUpError{}) {
-				err = box.Up(cmd.Context(), sandbox.UpOptions{Command: self, Progress: progress(cmd.ErrOrStderr(), time.Now())})
+			if _, isDown := errors.AsType[sandbox.NotUpError](box.Require()); isDown {
+				err := box.Up(cmd.Context(), sandbox.UpOptions{Command: self, Progress: progress(cmd.ErrOrStderr(), time.Now())})
 				if err != nil {
 					return err
 				}

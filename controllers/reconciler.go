@@ -75,7 +75,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	r.Metrics.Removed(r.removals.end(connector.Name, snapshot, r.Clock.Now())...)
+	for _, removal := range r.removals.end(connector.Name, snapshot) {
+		r.Metrics.Removed(r.Clock.Since(removal.since))
+		r.tellRetired(connector, removal)
+	}
 	pass := pass{reconciler: r, input: &in, snapshot: snapshot}
 	pass.recall()
 	if err := pass.look(ctx); err != nil {
@@ -133,6 +136,7 @@ func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKub
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("take the finalizer of VirtualKubeletConnector %s off: %w", connector.Name, err)
 		}
+		r.tellRemoved(connector)
 		return nil
 	})
 }
@@ -292,7 +296,10 @@ func (p *pass) mend(ctx context.Context) {
 			continue
 		}
 		p.reconciler.Retirer.Forget(node.Desired.Hash())
-		p.reconciler.removals.cancel(p.input.Connector.Name, node.Desired.Hash())
+		if p.reconciler.removals.cancel(p.input.Connector.Name, node.Desired.Hash()) {
+			p.reconciler.record(p.input.Connector, node.Desired.Name, eventRetirementCanceled, actionRetire,
+				"node "+node.Desired.Name+" is wanted again, and stays")
+		}
 		had := p.hadNode(node.Desired.Name)
 		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, had != ""); err != nil {
 			p.lose(node.Desired.Name, had)
@@ -369,10 +376,12 @@ func (p *pass) retire(ctx context.Context) {
 		if p.desires(hash) || slices.Contains(p.input.Kept, p.snapshot[hash]) {
 			continue
 		}
-		p.reconciler.removals.begin(p.input.Connector, p.snapshot[hash], p.reconciler.Clock.Now())
+		removal := p.reconciler.removals.begin(p.input.Connector, p.snapshot[hash], p.reconciler.Clock.Now())
 		progress, err := p.reconciler.Retirer.Retire(ctx, p.snapshot[hash], p.input.Resolved)
 		if err != nil {
 			p.fail(err)
+		} else {
+			p.reconciler.tellRemoval(p.input.Connector, removal, progress)
 		}
 		p.lookAgain(progress.After)
 		p.retain(progress.Retained)

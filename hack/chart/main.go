@@ -6,7 +6,7 @@
 package main
 
 import (
-	"errors"
+	"cmp"
 	"flag"
 	"fmt"
 	"log"
@@ -31,11 +31,15 @@ const (
 `
 )
 
-// conditions are when a folder's objects are installed, other than always.
+// conditions are when the objects of a folder, or of a file of one, are installed, other than always.
 var conditions = map[string]string{
-	"crd":               ".Values.crds.enabled",
-	"high-availability": ".Values.highAvailability.enabled",
-	"network-policy":    ".Values.networkPolicy.enabled",
+	"crd":                        ".Values.crds.enabled",
+	"grafana":                    ".Values.metrics.dashboard.enabled",
+	"high-availability":          ".Values.highAvailability.enabled",
+	"network-policy":             ".Values.networkPolicy.enabled",
+	"prometheus/reader":          "or .Values.metrics.reader.enabled .Values.metrics.serviceMonitor.enabled",
+	"prometheus/rules":           ".Values.metrics.prometheusRule.enabled",
+	"prometheus/service_monitor": ".Values.metrics.serviceMonitor.enabled",
 }
 
 func main() {
@@ -58,7 +62,7 @@ func run(source, target string) error {
 		if r.GetKind() == "Namespace" {
 			continue // Helm makes it, and keeps its own records there
 		}
-		folder, err := folderOf(r)
+		source, err := sourceOf(r)
 		if err != nil {
 			return err
 		}
@@ -66,7 +70,7 @@ func run(source, target string) error {
 		if err != nil {
 			return fmt.Errorf("%s %s: %w", r.GetKind(), r.GetName(), err)
 		}
-		files[folder] = append(files[folder], text)
+		files[source] = append(files[source], text)
 	}
 	former, err := filepath.Glob(filepath.Join(target, "*.yaml"))
 	if err != nil {
@@ -77,40 +81,48 @@ func run(source, target string) error {
 			return err
 		}
 	}
-	for _, folder := range slices.Sorted(maps.Keys(files)) {
-		if err := os.WriteFile(filepath.Join(target, folder+".yaml"), []byte(file(folder, files[folder])), 0o644); err != nil {
+	for _, source := range slices.Sorted(maps.Keys(files)) {
+		name := strings.ReplaceAll(source, "/", "-") + ".yaml"
+		if err := os.WriteFile(filepath.Join(target, name), []byte(file(source, files[source])), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// folderOf returns the folder of config that an object is from, and takes the note of it off.
-func folderOf(r *resource.Resource) (string, error) {
+// sourceOf returns the folder of config that an object is from, with the file where that has a condition of its own, and
+// takes the note of it off the object.
+func sourceOf(r *resource.Resource) (string, error) {
 	const origin = "config.kubernetes.io/origin"
 	annotations := r.GetAnnotations()
-	var from struct{ Path string }
+	// What a kustomization generates is from no file.
+	var from struct{ Path, ConfiguredIn string }
 	if err := yaml.Unmarshal([]byte(annotations[origin]), &from); err != nil {
 		return "", err
 	}
-	if from.Path == "" {
+	path := cmp.Or(from.Path, from.ConfiguredIn)
+	if path == "" {
 		return "", fmt.Errorf("%s %s: nothing tells which file it is from", r.GetKind(), r.GetName())
 	}
 	delete(annotations, origin)
 	if err := r.SetAnnotations(annotations); err != nil {
 		return "", err
 	}
-	folder := filepath.Base(filepath.Dir(from.Path))
+	folder := filepath.Base(filepath.Dir(path))
 	if folder == "bases" {
-		folder = filepath.Base(filepath.Dir(filepath.Dir(from.Path)))
+		folder = filepath.Base(filepath.Dir(filepath.Dir(path)))
+	}
+	file := folder + "/" + strings.TrimSuffix(filepath.Base(path), ".yaml")
+	if _, conditional := conditions[file]; conditional {
+		return file, nil
 	}
 	return folder, nil
 }
 
-func file(folder string, documents []string) string {
+func file(source string, documents []string) string {
 	var out strings.Builder
 	out.WriteString(header)
-	condition, conditional := conditions[folder]
+	condition, conditional := conditions[source]
 	if conditional {
 		fmt.Fprintf(&out, "{{- if %s }}\n", condition)
 	}
@@ -137,10 +149,8 @@ func template(r *resource.Resource) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if strings.Contains(content, "{{") {
-		return "", errors.New("it contains {{, which the template would take for its own")
-	}
-	text, err := slots.fill(content)
+	// Alerts and dashboards have templates of their own.
+	text, err := slots.fill(strings.ReplaceAll(content, "{{", `{{ "{{" }}`))
 	if err != nil {
 		return "", err
 	}

@@ -32,10 +32,18 @@ func (s slots) place(kind string, o object) error {
 		s.put(annotations, "helm.sh/resource-policy", func(string) string {
 			return "{{- if .Values.crds.keep }}\nhelm.sh/resource-policy: keep\n{{- end }}"
 		})
+	case "ClusterRoleBinding", "RoleBinding":
+		return s.binding(o)
+	case "ConfigMap":
+		return s.dashboard(metadata)
 	case "Deployment":
 		return s.deployment(o)
 	case "NetworkPolicy":
 		return s.networkPolicy(o)
+	case "PrometheusRule":
+		return s.addLabels(metadata, ".Values.metrics.prometheusRule.labels")
+	case "ServiceMonitor":
+		return s.serviceMonitor(o, metadata)
 	}
 	return nil
 }
@@ -51,6 +59,67 @@ func (s slots) labels(metadata object) error {
 	}
 	s.put(labels, "labels", func(string) string { return `{{- include "vk-connector-operator.labels" . | nindent 0 }}` })
 	return nil
+}
+
+// addLabels has more labels beside those that are there.
+func (s slots) addLabels(metadata object, value string) error {
+	labels, err := child(metadata, "labels")
+	if err != nil {
+		return err
+	}
+	s.put(labels, "moreLabels", added(value))
+	return nil
+}
+
+// binding lets the chart's users say who reads the metrics; the other subjects are of the operator.
+func (s slots) binding(binding object) error {
+	subjects, err := list(binding, "subjects")
+	if err != nil {
+		return err
+	}
+	for _, subject := range subjects {
+		if subject["namespace"] != namespace {
+			s.put(subject, "name", inline("{{ .Values.metrics.reader.serviceAccount.name | quote }}"))
+			s.put(subject, "namespace", inline("{{ .Values.metrics.reader.serviceAccount.namespace | quote }}"))
+		}
+	}
+	return nil
+}
+
+func (s slots) dashboard(metadata object) error {
+	labels, err := child(metadata, "labels")
+	if err != nil {
+		return err
+	}
+	delete(labels, "grafana_dashboard")
+	return s.addLabels(metadata, ".Values.metrics.dashboard.labels")
+}
+
+func (s slots) serviceMonitor(monitor, metadata object) error {
+	spec, err := child(monitor, "spec")
+	if err != nil {
+		return err
+	}
+	endpoints, err := list(spec, "endpoints")
+	if err != nil {
+		return err
+	}
+	for _, endpoint := range endpoints {
+		file, err := marshal(map[string]any{"bearerTokenFile": endpoint["bearerTokenFile"]})
+		if err != nil {
+			return err
+		}
+		delete(endpoint, "bearerTokenFile")
+		s.put(endpoint, "interval", inline("{{ .Values.metrics.serviceMonitor.interval }}"))
+		// Not in its own place, which is the first of an item of a list.
+		s.put(endpoint, "scheme", func(key string) string {
+			return strings.Join([]string{
+				key + ": https", "{{- with .Values.metrics.serviceMonitor.authorization }}",
+				`{{- dict "authorization" . | toYaml | nindent 0 }}`, "{{- else }}", file + "{{- end }}",
+			}, "\n")
+		})
+	}
+	return s.addLabels(metadata, ".Values.metrics.serviceMonitor.labels")
 }
 
 func (s slots) deployment(deployment object) error {

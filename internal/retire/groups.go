@@ -97,7 +97,8 @@ func (v *visit) noneLeft(ctx context.Context) (bool, error) {
 	if len(awaited) == 0 {
 		return true, nil
 	}
-	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", enumerate(azure.Names(awaited)), v.target)
+	v.progress.Remaining = azure.Names(awaited)
+	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", enumerate(v.progress.Remaining), v.target)
 	return false, nil
 }
 
@@ -186,7 +187,8 @@ func (v *visit) delete(left []azure.ContainerGroup, may func(context.Context, az
 			return may(ctx, group)
 		})
 	}
-	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", enumerate(azure.Names(left)), v.target)
+	v.progress.Remaining = azure.Names(left)
+	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", enumerate(v.progress.Remaining), v.target)
 	if listing, _ := v.Inventory.List(v.spec.Connector, v.target, time.Time{}); listing.Refused != nil {
 		v.notAsked(listing.Refused, azure.Names(left), "are left")
 	}

@@ -19,6 +19,7 @@ import (
 	. "github.com/onsi/gomega"
 	"sigs.k8s.io/yaml"
 
+	"github.com/virtual-kubelet/connector-operator/controllers"
 	"github.com/virtual-kubelet/connector-operator/test/pages"
 )
 
@@ -210,13 +211,52 @@ func alerts(t *testing.T) []string {
 }
 
 // general are the sections of the troubleshooting that are about no condition.
-var general = []string{"How to read the status", "When a deletion is refused", alertSection, "What several conditions say"}
+var general = []string{"How to read the status", eventSection, "When a deletion is refused", alertSection, "What several conditions say"}
 
 func TestTroubleshootingIsComplete(t *testing.T) {
 	g := NewWithT(t)
 	text := page(t, "docs/troubleshooting.md")
 	g.Expect(headings(text, 2)).To(ConsistOf(append(constants(t, "Condition"), general...)), "the conditions")
 	g.Expect(headings(text, 3)).To(ConsistOf(append(constants(t, "Reason"), alerts(t)...)), "the reasons, and the alerts")
+}
+
+// eventSection lists the events by their reasons.
+const eventSection = "What the events tell"
+
+var eventRow = regexp.MustCompile("(?m)^\\| (`[^|]+`) \\| (\\w+) \\|")
+
+func TestEventsAreListed(t *testing.T) {
+	g := NewWithT(t)
+	_, section, found := strings.Cut(read(t, "docs/troubleshooting.md"), "## "+eventSection+"\n")
+	g.Expect(found).To(BeTrue())
+	section, _, _ = strings.Cut(section, "\n## ")
+	listed := map[string]string{}
+	for _, row := range eventRow.FindAllStringSubmatch(section, -1) {
+		for reason := range strings.SplitSeq(row[1], ", ") {
+			g.Expect(listed).NotTo(HaveKey(strings.Trim(reason, "`")))
+			listed[strings.Trim(reason, "`")] = row[2]
+		}
+	}
+	g.Expect(listed).To(Equal(controllers.EventTypes()))
+}
+
+// untold are the reasons of conditions that make no event. A new one is to be decided on.
+var untold = []string{
+	"Ready", "Deleting", "Progressing", "UserActionNeeded", // sums
+	"NotStarted", "AzureNotAccessible", "ContainerGroupsImpossible", "ChangeHeld", "Kept", "Retained", // said by another
+	"DefaultsPending", "ClaimPending", "NotChecked", "Registering", "NodeNotRegistered", "WaitingForRetirement", "Removing", // pass
+	"RegistrationIgnored", // asked for
+}
+
+func TestEveryReasonIsToldOrNot(t *testing.T) {
+	told := controllers.EventTypes()
+	var left []string
+	for _, reason := range constants(t, "Reason") {
+		if _, ok := told[reason]; !ok {
+			left = append(left, reason)
+		}
+	}
+	NewWithT(t).Expect(left).To(ConsistOf(untold))
 }
 
 func TestReadmeListsEveryCondition(t *testing.T) {

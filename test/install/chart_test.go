@@ -15,7 +15,9 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
 
@@ -82,6 +84,10 @@ func expectSame(g Gomega, got, want map[string]*unstructured.Unstructured) {
 	}
 }
 
+// withEverything has all that the chart can install.
+const withEverything = "--set=highAvailability.enabled=true,networkPolicy.enabled=true," +
+	"metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"
+
 func TestChartIsTheManifests(t *testing.T) {
 	g := NewWithT(t)
 	expectSame(g, rendered(t, "--set=crds.keep=false"), installed(t, filepath.Join(root, "config/default")))
@@ -93,11 +99,11 @@ func TestChartIsTheManifests(t *testing.T) {
 		labels["app.kubernetes.io/version"] = version
 		object.SetLabels(labels)
 	}
-	expectSame(g, rendered(t, "--set=crds.keep=false,highAvailability.enabled=true,networkPolicy.enabled=true"), components)
+	expectSame(g, rendered(t, "--set=crds.keep=false", withEverything), components)
 }
 
 func TestChartLint(t *testing.T) {
-	for _, args := range [][]string{nil, {"--set=highAvailability.enabled=true,networkPolicy.enabled=true,crds.enabled=false"}} {
+	for _, args := range [][]string{nil, {"--set=crds.enabled=false", withEverything}} {
 		output, err := helm(t, append([]string{"lint", "--strict", chart}, args...)...)
 		NewWithT(t).Expect(err).NotTo(HaveOccurred(), output)
 	}
@@ -126,6 +132,11 @@ env: [{name: HTTPS_PROXY, value: "http://proxy.example:3128"}]
 virtualKubelet: {image: "registry.example/vk:1", allowedRepositories: [registry.example/vk, registry.example/more/*]}
 extraArgs: [--workers=2]
 networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [443, 3128]}
+metrics:
+  serviceMonitor: {enabled: true, labels: {release: stack}, interval: 1m, authorization: {credentials: {name: scraper, key: token}}}
+  prometheusRule: {enabled: true, labels: {release: stack}}
+  dashboard: {enabled: true, labels: {grafana_dashboard: null, dashboards: "yes"}}
+  reader: {serviceAccount: {name: prometheus, namespace: observability}}
 `), 0o600)).To(Succeed())
 	objects := rendered(t, "--values="+values, "--namespace=elsewhere")
 	deployment := objects["Deployment elsewhere/"+operator]
@@ -152,6 +163,18 @@ networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [
 	content, err := kubelets.MarshalJSON()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(content)).To(And(ContainSubstring("192.0.2.0/24"), ContainSubstring("3128"), Not(ContainSubstring("0.0.0.0/0"))))
+	monitor := objects["ServiceMonitor elsewhere/"+operator]
+	g.Expect(monitor.GetLabels()).To(HaveKeyWithValue("release", "stack"))
+	endpoints, _, err := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(endpoints).To(ConsistOf(And(
+		HaveKeyWithValue("interval", "1m"), Not(HaveKey("bearerTokenFile")),
+		HaveKeyWithValue("authorization", map[string]any{"credentials": map[string]any{"name": "scraper", "key": "token"}}),
+	)))
+	g.Expect(objects["PrometheusRule elsewhere/"+operator].GetLabels()).To(HaveKeyWithValue("release", "stack"))
+	g.Expect(objects["ConfigMap elsewhere/vk-connector-dashboard"].GetLabels()).
+		To(And(HaveKeyWithValue("dashboards", "yes"), Not(HaveKey("grafana_dashboard"))))
+	expectReader(g, objects, "elsewhere", rbacv1.Subject{Kind: "ServiceAccount", Name: "prometheus", Namespace: "observability"})
 	for name, object := range objects {
 		if object.GetKind() == "CustomResourceDefinition" {
 			continue
@@ -162,9 +185,63 @@ networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [
 	}
 	for _, wrong := range []string{
 		"replica=2", "image.digest=v2", "replicas=-1", "networkPolicy.egressPorts={}", "image.pullPolicy=Sometimes", "extraArgs={workers}",
+		"metrics.serviceMonitor.interval=often", "metrics.serviceMonitor.authorization.credentials.name=scraper",
 	} {
 		_, err := helm(t, "template", "release", chart, "--set="+wrong)
 		g.Expect(err).To(MatchError(ContainSubstring("schema")), wrong)
+	}
+}
+
+// TestChartMetrics tests that each part of what watches the operator can be had alone.
+func TestChartMetrics(t *testing.T) {
+	g := NewWithT(t)
+	bare := rendered(t)
+	reader := []string{
+		"ClusterRole /vk-connector-metrics-reader", "ClusterRoleBinding /vk-connector-metrics-reader",
+		"Role " + namespace + "/vk-connector-metrics-discovery", "RoleBinding " + namespace + "/vk-connector-metrics-discovery",
+	}
+	for part, want := range map[string][]string{
+		"serviceMonitor": append([]string{"ServiceMonitor " + namespace + "/" + operator}, reader...),
+		"prometheusRule": {"PrometheusRule " + namespace + "/" + operator},
+		"dashboard":      {"ConfigMap " + namespace + "/vk-connector-dashboard"},
+		"reader":         reader,
+	} {
+		var more []string
+		for name := range rendered(t, "--set=metrics."+part+".enabled=true") {
+			if _, always := bare[name]; !always {
+				more = append(more, name)
+			}
+		}
+		g.Expect(more).To(ConsistOf(want), part)
+	}
+}
+
+// TestChartMetricsAsShown tests the values that docs/metrics.md shows.
+func TestChartMetricsAsShown(t *testing.T) {
+	g := NewWithT(t)
+	text, err := os.ReadFile(filepath.Join(root, "docs/metrics.md"))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, shown, found := strings.Cut(string(text), "```yaml values.yaml\n")
+	g.Expect(found).To(BeTrue())
+	shown, _, _ = strings.Cut(shown, "```")
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	g.Expect(os.WriteFile(values, []byte(shown), 0o600)).To(Succeed())
+	objects := rendered(t, "--values="+values)
+	for _, kind := range []string{"ServiceMonitor", "PrometheusRule"} {
+		g.Expect(objects[kind+" "+namespace+"/"+operator].GetLabels()).To(HaveKeyWithValue("release", "monitoring"))
+	}
+	g.Expect(objects).To(HaveKey("ConfigMap " + namespace + "/vk-connector-dashboard"))
+	expectReader(g, objects, namespace,
+		rbacv1.Subject{Kind: "ServiceAccount", Name: "monitoring-kube-prometheus-prometheus", Namespace: "monitoring"})
+}
+
+// expectReader tests whom the rights to find the operator and to read its metrics are for.
+func expectReader(g *WithT, objects map[string]*unstructured.Unstructured, namespace string, reader rbacv1.Subject) {
+	for _, name := range []string{"ClusterRoleBinding /vk-connector-metrics-reader", "RoleBinding " + namespace + "/vk-connector-metrics-discovery"} {
+		g.Expect(objects).To(HaveKey(name))
+		var binding rbacv1.RoleBinding
+		g.Expect(runtime.DefaultUnstructuredConverter.FromUnstructured(objects[name].Object, &binding)).To(Succeed(), name)
+		g.Expect(binding.Subjects).To(Equal([]rbacv1.Subject{reader}), name)
 	}
 }
 
@@ -180,8 +257,8 @@ func TestChartIsDocumented(t *testing.T) {
 	g.Expect(yaml.Unmarshal(read("values.yaml"), &values)).To(Succeed())
 	g.Expect(yaml.Unmarshal(read("values.schema.json"), &schema)).To(Succeed())
 	readme := string(read("README.md"))
-	// The values of these are Kubernetes's.
-	theirs := []string{"resources", "nodeSelector", "podLabels", "podAnnotations"}
+	// The values of these are Kubernetes's, or anything.
+	theirs := []string{"resources", "nodeSelector", "podLabels", "podAnnotations", "metrics.dashboard.labels"}
 	var check func(prefix string, values, schema map[string]any)
 	check = func(prefix string, values, schema map[string]any) {
 		properties, _ := schema["properties"].(map[string]any)

@@ -119,8 +119,10 @@ func manager(t *testing.T, objects []*unstructured.Unstructured) appsv1.Deployme
 const everything = `
 resources: [ROOT/config/default]
 components:
+- ROOT/config/components/grafana
 - ROOT/config/components/high-availability
 - ROOT/config/components/network-policy
+- ROOT/config/components/prometheus
 `
 
 func TestLabels(t *testing.T) {

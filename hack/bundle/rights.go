@@ -90,7 +90,7 @@ func (r rights) unbound() ([]rbacv1.ClusterRole, error) {
 		case role.Kind == "Role" && role.Namespace == corev1.NamespaceNodeLease && role.Name == leaseRole:
 			role.Name = leaseClusterRole
 		case role.Kind == "Role":
-			return nil, fmt.Errorf("Role %s/%s is bound to nobody, and OLM can't install it there", role.Namespace, role.Name)
+			return nil, fmt.Errorf("the Role %s/%s is bound to nobody, and OLM can't install it there", role.Namespace, role.Name)
 		}
 		unbound = append(unbound, rbacv1.ClusterRole{
 			TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"},

@@ -67,12 +67,18 @@ func (m *manifests) set(value any, path ...string) error {
 
 // setInstall puts the Deployment and its rights where OLM takes them from, and returns the operator's image.
 func (m *manifests) setInstall() (image string, err error) {
-	spec := m.deployment.Object["spec"].(object)
+	spec, err := asObject(m.deployment.Object["spec"])
+	if err != nil {
+		return "", err
+	}
 	containers, _, err := unstructured.NestedSlice(spec, "template", "spec", "containers")
 	if err != nil || len(containers) != 1 {
 		return "", errors.Join(errors.New("the Deployment must have one container"), err)
 	}
-	container := containers[0].(object)
+	container, err := asObject(containers[0])
+	if err != nil {
+		return "", err
+	}
 	args, _, err := unstructured.NestedStringSlice(container, "args")
 	if err != nil {
 		return "", err
@@ -138,23 +144,55 @@ func (m *manifests) describe() error {
 	if err != nil {
 		return err
 	}
-	if len(owned) != 1 || owned[0].(object)["name"] != m.crd.Name || owned[0].(object)["version"] != m.crd.Spec.Versions[0].Name {
-		return fmt.Errorf("it must own %s/%s and nothing else", m.crd.Name, m.crd.Spec.Versions[0].Name)
+	if len(owned) != 1 {
+		return errors.New("it must own one definition")
 	}
-	definition := owned[0].(object)
-	schema := *m.crd.Spec.Versions[0].Schema.OpenAPIV3Schema
+	definition, err := asObject(owned[0])
+	if err != nil {
+		return err
+	}
+	version := m.crd.Spec.Versions[0]
+	if definition["name"] != m.crd.Name || definition["version"] != version.Name {
+		return fmt.Errorf("it must own %s/%s", m.crd.Name, version.Name)
+	}
+	schema := *version.Schema.OpenAPIV3Schema
 	definition["description"] = oneLine(schema.Description)
 	for field, list := range map[string]string{"spec": "specDescriptors", "status": "statusDescriptors"} {
-		for _, item := range definition[list].([]any) {
-			descriptor := item.(object)
-			described, err := find(schema.Properties[field], descriptor["path"].(string))
-			if err != nil {
-				return fmt.Errorf("%s: %w", list, err)
-			}
-			descriptor["description"] = oneLine(described.Description)
+		if err := describe(definition, list, schema.Properties[field]); err != nil {
+			return fmt.Errorf("%s: %w", list, err)
 		}
 	}
 	return m.set(owned, "customresourcedefinitions", "owned")
+}
+
+func describe(definition object, list string, schema apiextensionsv1.JSONSchemaProps) error {
+	descriptors, _, err := unstructured.NestedSlice(definition, list)
+	if err != nil {
+		return err
+	}
+	for _, item := range descriptors {
+		descriptor, err := asObject(item)
+		if err != nil {
+			return err
+		}
+		path, _, err := unstructured.NestedString(descriptor, "path")
+		if err != nil {
+			return err
+		}
+		described, err := find(schema, path)
+		if err != nil {
+			return err
+		}
+		descriptor["description"] = oneLine(described.Description)
+	}
+	return unstructured.SetNestedSlice(definition, descriptors, list)
+}
+
+func asObject(value any) (object, error) {
+	if o, ok := value.(object); ok {
+		return o, nil
+	}
+	return nil, fmt.Errorf("%T is no object", value)
 }
 
 func find(schema apiextensionsv1.JSONSchemaProps, path string) (apiextensionsv1.JSONSchemaProps, error) {

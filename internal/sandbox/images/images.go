@@ -181,11 +181,11 @@ func (w writer) folders(folder string) error {
 	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: folder + "/", Mode: mode})
 }
 
-func (w writer) text(name string, content []byte) error {
-	if err := w.folders(path.Dir(name)); err != nil {
+func (w writer) text(target string, content []byte) error {
+	if err := w.folders(path.Dir(target)); err != nil {
 		return err
 	}
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: target, Mode: 0o644, Size: int64(len(content))}); err != nil {
 		return err
 	}
 	_, err := w.Write(content)

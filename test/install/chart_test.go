@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -125,7 +126,7 @@ podAnnotations: {note: "yes"}
 env: [{name: HTTPS_PROXY, value: "http://proxy.example:3128"}]
 virtualKubelet: {image: "registry.example/vk:1", allowedRepositories: [registry.example/vk, registry.example/more/*]}
 extraArgs: [--workers=2]
-networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [443, 3128]}
+networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [443, 3128], egressCIDRs: [198.51.100.7/32]}
 `), 0o600)).To(Succeed())
 	objects := rendered(t, "--values="+values, "--namespace=elsewhere")
 	deployment := objects["Deployment elsewhere/"+operator]
@@ -152,6 +153,12 @@ networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [
 	content, err := kubelets.MarshalJSON()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(content)).To(And(ContainSubstring("192.0.2.0/24"), ContainSubstring("3128"), Not(ContainSubstring("0.0.0.0/0"))))
+	for _, policy := range []string{operator, "vk-connector-virtual-kubelets"} {
+		object := objects["NetworkPolicy elsewhere/"+policy]
+		for i, rule := range of[networkingv1.NetworkPolicy](t, []*unstructured.Unstructured{object}, "NetworkPolicy")[0].Spec.Egress {
+			g.Expect(rule.To).NotTo(BeEmpty(), "%s: rule %d", policy, i)
+		}
+	}
 	for name, object := range objects {
 		if object.GetKind() == "CustomResourceDefinition" {
 			continue

@@ -91,7 +91,7 @@ func (s *story) expectNoNodes(ctx context.Context) {
 
 // kinds are those of what is installed, and of what the operator makes.
 const kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,services," +
-	"deployments,secrets,leases,validatingadmissionpolicies,validatingadmissionpolicybindings"
+	"deployments,secrets,leases,networkpolicies,validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 // left are the objects that carry a name of the operator, or of what it has made.
 func (s *story) left(ctx context.Context) []string {

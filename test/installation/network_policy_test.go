@@ -31,7 +31,7 @@ var _ = Describe("with NetworkPolicies that are enforced", Ordered, func() {
 		s.connect(ctx)
 		s.lookInside(ctx)
 		for _, from := range s.inside() {
-			s.expect(ctx, from, merge(s.needed(), s.anyHTTPS(closed), s.streams(closed), s.needless(open, closed)))
+			s.expect(ctx, from, merge(s.needed(), s.anyHTTPS(closed), s.streams(open), s.needless(open, closed)))
 		}
 		for _, from := range []place{visitor, scraper, agent} {
 			s.expect(ctx, from, s.ports(open, open, open))
@@ -47,11 +47,7 @@ var _ = Describe("with NetworkPolicies that are enforced", Ordered, func() {
 	It("reaches what it needs", func(ctx SpecContext) {
 		s.lookInside(ctx)
 		for _, from := range s.inside() {
-			streams := s.streams(closed)
-			if from == s.operator {
-				streams = s.streams(silent)
-			}
-			s.expect(ctx, from, merge(s.needed(), s.anyHTTPS(closed), streams, s.needless(silent, silent)))
+			s.expect(ctx, from, merge(s.needed(), s.anyHTTPS(closed), s.streamsOf(from), s.needless(silent, silent)))
 			s.expectNames(ctx, from)
 		}
 	}, SpecTimeout(storyTimeout))
@@ -69,7 +65,7 @@ var _ = Describe("with NetworkPolicies that are enforced", Ordered, func() {
 		s.expectWorks(ctx)
 		s.lookInside(ctx)
 		for _, from := range s.inside() {
-			s.expect(ctx, from, merge(s.needed(), s.anyHTTPS(silent), s.needless(silent, silent)))
+			s.expect(ctx, from, merge(s.needed(), s.anyHTTPS(silent), s.streamsOf(from), s.needless(silent, silent)))
 			s.expectNames(ctx, from)
 		}
 		for _, from := range []place{visitor, outside} {
@@ -107,6 +103,7 @@ func (s *policed) expectWorks(ctx context.Context) {
 	Eventually(func(g Gomega) { g.Expect(s.Box.Azure().ContainerGroups(ctx)).To(BeEmpty()) }).WithContext(ctx).Should(Succeed())
 	s.run(ctx)
 	Expect(s.kubectl(ctx, "logs", "deployment/"+workload)).To(ContainSubstring("image microsoft/aci-helloworld started"))
+	Expect(s.kubectl(ctx, "exec", "deployment/"+workload, "--", "env")).To(ContainSubstring("simulated: env is not executed"))
 }
 
 // expectNames specifies that names are resolved, over UDP too.

@@ -163,6 +163,14 @@ func (s *policed) needed() outcomes {
 // streams is where Azure passes on what kubectl exec says and hears.
 func (s *policed) streams(outcome string) outcomes { return outcomes{s.azure + ":19390": outcome} }
 
+// streamsOf is what becomes of them where virtual kubelets alone need them.
+func (s *policed) streamsOf(from place) outcomes {
+	if from == s.operator {
+		return s.streams(silent)
+	}
+	return s.streams(open)
+}
+
 // anyHTTPS is what nobody needs, and what policies can't tell from Azure until they know its addresses.
 func (s *policed) anyHTTPS(outcome string) outcomes {
 	return outcomes{s.at(listener, "443"): outcome, s.at(listener, "6443"): outcome}

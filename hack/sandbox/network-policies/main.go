@@ -28,6 +28,9 @@ import (
 const (
 	queue     = 100
 	tableName = "sandbox-network-policies"
+
+	// bridgedToNetfilter has what is passed on by a bridge, as between two pods of a node, go the way of what is routed.
+	bridgedToNetfilter = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 )
 
 func main() {
@@ -44,6 +47,9 @@ func main() {
 func run(node, bridge string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if err := os.WriteFile(bridgedToNetfilter, []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("%w; run modprobe br_netfilter on the machine", err)
+	}
 	config, err := rest.InClusterConfig()
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ package installation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -111,7 +112,7 @@ func (s *policed) enforce(ctx SpecContext) {
 	s.host = connection.LocalAddr().(*net.UDPAddr).IP.String()
 	DeferCleanup(func(ctx SpecContext) {
 		output, err := s.Kubectl(ctx, "logs", "daemonset/"+enforcer, "-n", "kube-system", "--tail=400")
-		AddReportEntry("logs of what enforces", output, err, ReportEntryVisibilityFailureOrVerbose)
+		AddReportEntry("logs of what enforces", fmt.Sprint(output, err), ReportEntryVisibilityFailureOrVerbose)
 	}, NodeTimeout(time.Minute))
 }
 

@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command network-policies enforces the NetworkPolicies of a cluster on its one node, for the bridge to which the
-// sandbox's network plugin joins pods: what kube-network-policies does for connections that pass through the node, this
-// extends to those that end on it, such as those of pods to the API server.
+// Command network-policies enforces the NetworkPolicies of a cluster on its one node, which the sandbox's network plugin does
+// not. What is let through, kube-network-policies decides; what it is asked is put into its queue here. The rules that it
+// makes for that itself need more of the kernel, and leave out what pods open to the node, such as to the API server.
 package main
 
 import (
@@ -13,11 +13,14 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+	"golang.org/x/sys/unix"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -66,41 +69,68 @@ func run(node, bridge string) error {
 	if err != nil {
 		return err
 	}
-	if err := queueInput(bridge); err != nil {
-		return fmt.Errorf("queueing what pods send to the node: %w", err)
+	if err := queueConnections(bridge); err != nil {
+		return fmt.Errorf("queueing connections: %w", err)
 	}
 	factory.Start(ctx.Done())
 	return errors.Join(controller.Run(ctx), removeTable())
 }
 
-// queueInput has each connection that a pod opens to an address of the node itself decided on as those to other pods are.
-// Nothing that the node's own programs, such as kubelets that probe, send to pods is: a NetworkPolicy never keeps that away.
-func queueInput(bridge string) error {
+// queueConnections has each new connection decided on that passes through the node, or that a pod opens to the node itself.
+// What the node's own programs open, such as a kubelet that probes, is let through, as it is by every network plugin.
+func queueConnections(bridge string) error {
 	connection, err := nftables.New()
 	if err != nil {
 		return err
 	}
-	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyINet}
+	table := &nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4}
 	// A predecessor that was killed leaves its table.
 	connection.AddTable(table)
 	connection.DelTable(table)
 	connection.AddTable(table)
-	chain := connection.AddChain(&nftables.Chain{
-		Name: "input", Table: table, Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityFilter,
-	})
-	name := make([]byte, syscall.IFNAMSIZ)
-	copy(name, bridge)
-	connection.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: name},
+	for _, c := range []struct {
+		name string
+		hook *nftables.ChainHook
+		from []expr.Any
+	}{
+		{"forward", nftables.ChainHookForward, nil},
+		{"input", nftables.ChainHookInput, []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName(bridge)},
+		}},
+	} {
+		chain := connection.AddChain(&nftables.Chain{
+			Name: c.name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: c.hook, Priority: nftables.ChainPriorityFilter,
+		})
+		for _, protocol := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+			connection.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: slices.Concat(c.from, queueNew(protocol))})
+		}
+	}
+	return connection.Flush()
+}
+
+func queueNew(protocol byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{protocol}},
 		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: state(expr.CtStateBitNEW), Xor: state(0)},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: state(0)},
-		// Without anyone to ask, a pod that no policy limits has to reach the API server.
-		&expr.Queue{Num: queue, Flag: expr.QueueFlagBypass},
-	}})
-	return connection.Flush()
+		// The target of iptables: not every kernel has that of nftables.
+		&expr.Target{Name: "NFQUEUE", Rev: 1, Info: queueInfo()},
+	}
+}
+
+// queueInfo is the kernel's xt_NFQ_info_v1: the first queue, and how many there are.
+func queueInfo() *xt.Unknown {
+	info := xt.Unknown(slices.Concat(binaryutil.NativeEndian.PutUint16(queue), binaryutil.NativeEndian.PutUint16(1)))
+	return &info
+}
+
+func interfaceName(name string) []byte {
+	padded := make([]byte, unix.IFNAMSIZ)
+	copy(padded, name)
+	return padded
 }
 
 func state(bits uint32) []byte { return binaryutil.NativeEndian.PutUint32(bits) }
@@ -110,6 +140,6 @@ func removeTable() error {
 	if err != nil {
 		return err
 	}
-	connection.DelTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyINet})
+	connection.DelTable(&nftables.Table{Name: tableName, Family: nftables.TableFamilyIPv4})
 	return connection.Flush()
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -67,7 +66,7 @@ func (s *Server) Streams() http.Handler {
 			return
 		}
 		// A client that is gone is not told.
-		_, _ = io.WriteString(connection, fmt.Sprintf("container %s is simulated: %s is not executed\r\n", e.container, e.command))
+		_, _ = fmt.Fprintf(connection, "container %s is simulated: %s is not executed\r\n", e.container, e.command)
 	}}
 }
 

@@ -5,8 +5,12 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
+
+// httpsPort is among those of the rule whose ports values decide.
+const httpsPort = "443"
 
 // slots are the places of an object that values decide, by what stands there until they are filled.
 type slots map[string]func(key string) string
@@ -186,7 +190,17 @@ func (s slots) networkPolicy(policy object) error {
 		return err
 	}
 	for _, rule := range egress {
-		if _, limited := rule["to"]; !limited {
+		if _, limited := rule["to"]; limited {
+			continue
+		}
+		s.put(rule, "to", func(key string) string {
+			return "{{- with .Values.networkPolicy.egressCIDRs }}\n" + key + ":\n{{- range . }}\n- ipBlock:\n    cidr: {{ . | quote }}\n{{- end }}\n{{- end }}"
+		})
+		ports, err := list(rule, "ports")
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(ports, func(port object) bool { return fmt.Sprint(port["port"]) == httpsPort }) {
 			s.put(rule, "ports", func(key string) string {
 				return key + ":\n{{- range .Values.networkPolicy.egressPorts }}\n- port: {{ int . }}\n  protocol: TCP\n{{- end }}"
 			})

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -131,7 +132,7 @@ podAnnotations: {note: "yes"}
 env: [{name: HTTPS_PROXY, value: "http://proxy.example:3128"}]
 virtualKubelet: {image: "registry.example/vk:1", allowedRepositories: [registry.example/vk, registry.example/more/*]}
 extraArgs: [--workers=2]
-networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [443, 3128]}
+networkPolicy: {enabled: true, controlPlaneCIDRs: [192.0.2.0/24], egressPorts: [443, 3128], egressCIDRs: [198.51.100.7/32]}
 metrics:
   serviceMonitor: {enabled: true, labels: {release: stack}, interval: 1m, authorization: {credentials: {name: scraper, key: token}}}
   prometheusRule: {enabled: true, labels: {release: stack}}
@@ -163,6 +164,12 @@ metrics:
 	content, err := kubelets.MarshalJSON()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(content)).To(And(ContainSubstring("192.0.2.0/24"), ContainSubstring("3128"), Not(ContainSubstring("0.0.0.0/0"))))
+	for _, policy := range []string{operator, "vk-connector-virtual-kubelets"} {
+		object := objects["NetworkPolicy elsewhere/"+policy]
+		for i, rule := range of[networkingv1.NetworkPolicy](t, []*unstructured.Unstructured{object}, "NetworkPolicy")[0].Spec.Egress {
+			g.Expect(rule.To).NotTo(BeEmpty(), "%s: rule %d", policy, i)
+		}
+	}
 	monitor := objects["ServiceMonitor elsewhere/"+operator]
 	g.Expect(monitor.GetLabels()).To(HaveKeyWithValue("release", "stack"))
 	endpoints, _, err := unstructured.NestedSlice(monitor.Object, "spec", "endpoints")

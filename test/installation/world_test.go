@@ -76,8 +76,10 @@ func (s *story) expectBadCredentialShown(ctx context.Context) {
 	GinkgoHelper()
 	s.putSecret(ctx, "not-the-secret")
 	s.kubectl(ctx, "wait", "vkc/"+connectorName, "--for=condition=Ready=False", "--timeout=1m")
-	Expect(s.kubectl(ctx, "get", "vkc", connectorName, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].message}")).
-		To(ContainSubstring("client secret"))
+	// An operator that has just begun waits for Azure's answer first.
+	Eventually(func() string {
+		return s.kubectl(ctx, "get", "vkc", connectorName, "-o", "jsonpath={.status.conditions[?(@.type=='Ready')].message}")
+	}).WithContext(ctx).Should(ContainSubstring("client secret"))
 	s.putSecret(ctx, azure.DefaultClientSecret)
 	s.expectReady(ctx)
 }
@@ -91,7 +93,7 @@ func (s *story) expectNoNodes(ctx context.Context) {
 
 // kinds are those of what is installed, and of what the operator makes.
 const kinds = "namespaces,customresourcedefinitions,clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,services," +
-	"deployments,secrets,leases,validatingadmissionpolicies,validatingadmissionpolicybindings"
+	"deployments,secrets,leases,networkpolicies,validatingadmissionpolicies,validatingadmissionpolicybindings"
 
 // left are the objects that carry a name of the operator, or of what it has made.
 func (s *story) left(ctx context.Context) []string {

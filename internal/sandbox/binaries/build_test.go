@@ -169,7 +169,7 @@ func TestEveryModuleIsBuilt(t *testing.T) {
 	for _, file := range found {
 		there = append(there, filepath.Base(filepath.Dir(file)))
 	}
-	for _, module := range slices.Concat(Modules(), Flux(), OLM()) {
+	for _, module := range slices.Concat(Modules(), Flux(), OLM(), NetworkPolicies()) {
 		g.Expect(filepath.Join(module.folder(root), "go.mod")).To(BeARegularFile())
 		if module.Folder == "" {
 			built = append(built, module.Name)

@@ -105,6 +105,11 @@ func OLM() []Module {
 	)
 }
 
+// NetworkPolicies is the module of what enforces NetworkPolicies, which a sandbox's network plugin does not.
+func NetworkPolicies() []Module {
+	return []Module{{Name: "network-policies", Programs: []Program{{Name: "network-policies", Package: "."}}}}
+}
+
 // withoutC leaves out of OLM's programs what would need libraries in C.
 var withoutC = []string{"-tags", "containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper json1"}
 

@@ -27,7 +27,10 @@ func ServeAzure(ctx context.Context, layout Layout, block network.Block) error {
 		return err
 	}
 	var listeners azure.Listeners
-	if listeners.TLS, err = listenTLS(layout, "azure", block.Azure()); err != nil {
+	if listeners.TLS, err = listenTLS(layout, "azure", netip.AddrPortFrom(block.Azure(), httpsPort)); err != nil {
+		return err
+	}
+	if listeners.Streams, err = listenTLS(layout, "azure", netip.AddrPortFrom(block.Azure(), azure.StreamPort)); err != nil {
 		return err
 	}
 	if listeners.InstanceMetadata, err = net.Listen("tcp", metadataService); err != nil {
@@ -44,11 +47,11 @@ func ServeAzure(ctx context.Context, layout Layout, block network.Block) error {
 }
 
 // listenTLS listens where a service of the sandbox is looked for, with the certificate of its name.
-func listenTLS(layout Layout, name string, address netip.Addr) (net.Listener, error) {
+func listenTLS(layout Layout, name string, address netip.AddrPort) (net.Listener, error) {
 	certificate, err := tls.LoadX509KeyPair(layout.path(name+".crt"), layout.path(name+".key"))
 	if err != nil {
 		return nil, fmt.Errorf("loading the certificate of %s: %w", name, err)
 	}
 	settings := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	return tls.Listen("tcp", netip.AddrPortFrom(address, httpsPort).String(), settings)
+	return tls.Listen("tcp", address.String(), settings)
 }

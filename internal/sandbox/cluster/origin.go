@@ -5,6 +5,7 @@ package cluster
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/network"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/origin"
@@ -12,7 +13,7 @@ import (
 
 // ServeOrigin serves images and repositories on the address that they have in a sandbox.
 func ServeOrigin(ctx context.Context, layout Layout, block network.Block, git string) error {
-	listener, err := listenTLS(layout, "origin", block.Origin())
+	listener, err := listenTLS(layout, "origin", netip.AddrPortFrom(block.Origin(), httpsPort))
 	if err != nil {
 		return err
 	}

@@ -133,7 +133,7 @@ func (i *Installation) PushCatalog(ctx context.Context, channels string, bundles
 		return err
 	}
 	defer remove()
-	configs, cache := filepath.Join(folder, "configs"), filepath.Join(folder, "cache")
+	configs := filepath.Join(folder, "configs")
 	if err := os.CopyFS(configs, os.DirFS(channels)); err != nil {
 		return err
 	}
@@ -150,12 +150,12 @@ func (i *Installation) PushCatalog(ctx context.Context, channels string, bundles
 			return err
 		}
 	}
-	if _, err := process.Run(ctx, i.programs.Path("opm"), "serve", configs, "--cache-dir="+cache, "--cache-only"); err != nil {
+	if _, err := process.Run(ctx, i.programs.Path("opm"), "validate", configs); err != nil {
 		return err
 	}
 	spec := i.catalogServer(catalogImage)
-	spec.Args = []string{"serve", "/configs", "--cache-dir=/tmp/cache"}
-	spec.Files["/configs"], spec.Files["/tmp/cache"] = configs, cache
+	spec.Args = []string{"serve", "/configs"}
+	spec.Files["/configs"] = configs
 	spec.Labels = map[string]string{"operators.operatorframework.io.index.configs.v1": "/configs"}
 	return i.push(ctx, spec)
 }

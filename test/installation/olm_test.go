@@ -70,15 +70,8 @@ var _ = Describe("with the Operator Lifecycle Manager", Ordered, func() {
 	It("is uninstalled and leaves nothing", func(ctx SpecContext) {
 		_, err := s.Kubectl(ctx, "delete", "deployment", operator, "-n", namespace)
 		Expect(err).To(MatchError(ContainSubstring("its removal needs this")))
-		s.kubectl(ctx, "delete", "vkc", "--all")
+		s.follow(ctx, blocks["olm"][len(blocks["olm"])-1])
 		s.expectNoNodes(ctx)
-		s.kubectl(ctx, "delete", "subscription", operator, "-n", namespace)
-		s.kubectl(ctx, "delete", "csv", "-l", "operators.coreos.com/"+operator+"."+namespace, "-n", namespace)
-		s.kubectl(ctx, "delete", "crd", definition)
-		s.kubectl(ctx, "delete", "-k", "config/olm", "--ignore-not-found")
-		for _, policies := range []string{"config/guard", "config/restriction"} {
-			s.kubectl(ctx, "delete", "-k", policies)
-		}
 		Eventually(func() []string { return s.left(ctx) }).WithContext(ctx).Should(BeEmpty())
 	}, SpecTimeout(storyTimeout))
 

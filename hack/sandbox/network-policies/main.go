@@ -70,7 +70,7 @@ func run(node, bridge string) error {
 		return err
 	}
 	if err := queueConnections(bridge); err != nil {
-		return fmt.Errorf("queueing connections: %w", err)
+		return fmt.Errorf("queueing connections: %w; it takes a kernel with nft_compat and xt_NFQUEUE", err)
 	}
 	factory.Start(ctx.Done())
 	return errors.Join(controller.Run(ctx), removeTable())

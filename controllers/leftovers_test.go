@@ -94,6 +94,10 @@ var _ = Describe("What a virtual kubelet leaves", func() {
 			modify(ctx, secret, func() { secret.Data["other"] = []byte(time.Now().String()) })
 			g.Expect(condition(ctx, v1alpha1.ConditionContainerGroupsRetained)(g)).To(BeZero())
 		}).WithTimeout(time.Minute).WithPolling(time.Second).Should(Succeed())
+		Eventually(story(ctx, now.UID)).Should(ContainElements(
+			HavePrefix("Warning ContainerGroupsRetained "+linuxNode+": left in Azure, and billed: container group default-web of node "+linuxNode),
+			"Normal Retired "+linuxNode+": node "+linuxNode+" is removed, but for the container groups that were left in Azure",
+			"Normal ContainerGroupsGone: the container groups that were left in Azure are not there any more"))
 	})
 
 	It("by a Deployment that somebody deletes is drained by its budgets, and ended by the operator", func(ctx SpecContext) {

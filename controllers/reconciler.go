@@ -28,6 +28,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/guard"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/mend"
+	"github.com/virtual-kubelet/connector-operator/internal/metrics"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/preflight"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
@@ -43,6 +44,7 @@ type Reconciler struct {
 	Clock     clock.PassiveClock
 	Inventory *azure.Inventory
 	Defaults  resolve.Defaults
+	Metrics   *metrics.Metrics
 
 	Discoverer *discover.Discoverer
 	Applier    *apply.Applier
@@ -50,6 +52,8 @@ type Reconciler struct {
 	Mender     *mend.Mender
 	Retirer    *retire.Retirer
 	Guard      *guard.Guard
+
+	removals removals
 }
 
 // Reconcile brings one connector a step towards its spec, and stores what it saw in the status.
@@ -70,6 +74,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	snapshot, err := r.Observer.Observe(ctx, connector.Name)
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	for _, removal := range r.removals.end(connector.Name, snapshot) {
+		r.Metrics.Removed(r.Clock.Since(removal.since))
+		r.tellRetired(connector, removal)
 	}
 	pass := pass{reconciler: r, input: &in, snapshot: snapshot}
 	pass.recall()
@@ -128,6 +136,7 @@ func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKub
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("take the finalizer of VirtualKubeletConnector %s off: %w", connector.Name, err)
 		}
+		r.tellRemoved(connector)
 		return nil
 	})
 }
@@ -169,8 +178,8 @@ func (p *pass) look(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if rival != "" {
-			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival}
+		if rival != nil {
+			node.Blocked = &apply.RivalError{Node: desired.Name, Connector: rival.Name, Leaving: !rival.DeletionTimestamp.IsZero()}
 		}
 		if former := p.former(&node); former != nil && !started {
 			if err := p.lookAtFormer(ctx, &node, former); err != nil {
@@ -287,6 +296,10 @@ func (p *pass) mend(ctx context.Context) {
 			continue
 		}
 		p.reconciler.Retirer.Forget(node.Desired.Hash())
+		if p.reconciler.removals.cancel(p.input.Connector.Name, node.Desired.Hash()) {
+			p.reconciler.record(p.input.Connector, node.Desired.Name, eventRetirementCanceled, actionRetire,
+				"node "+node.Desired.Name+" is wanted again, and stays")
+		}
 		had := p.hadNode(node.Desired.Name)
 		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, had != ""); err != nil {
 			p.lose(node.Desired.Name, had)
@@ -363,9 +376,12 @@ func (p *pass) retire(ctx context.Context) {
 		if p.desires(hash) || slices.Contains(p.input.Kept, p.snapshot[hash]) {
 			continue
 		}
+		removal := p.reconciler.removals.begin(p.input.Connector, p.snapshot[hash], p.reconciler.Clock.Now())
 		progress, err := p.reconciler.Retirer.Retire(ctx, p.snapshot[hash], p.input.Resolved)
 		if err != nil {
 			p.fail(err)
+		} else {
+			p.reconciler.tellRemoval(p.input.Connector, removal, progress)
 		}
 		p.lookAgain(progress.After)
 		p.retain(progress.Retained)

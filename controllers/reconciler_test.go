@@ -306,6 +306,8 @@ var _ = Describe("Retiring", func() {
 		Eventually(condition(ctx, v1alpha1.ConditionRetiring)).Should(And(
 			beCondition(metav1.ConditionTrue, v1alpha1.ReasonEvictionBlocked),
 			HaveField("Message", And(ContainSubstring("default/web"), ContainSubstring("budget web")))))
+		Eventually(story(ctx, uidOf(ctx))).Should(ContainElement(And(
+			HavePrefix("Warning EvictionBlocked "+linuxNode+": node "+linuxNode+": 1 pod left on the node"), ContainSubstring("budget web"))))
 		var node corev1.Node
 		Expect(k8s.Get(ctx, client.ObjectKey{Name: linuxNode}, &node)).To(Succeed())
 		Expect(node.Spec.Unschedulable).To(BeTrue())
@@ -335,6 +337,9 @@ var _ = Describe("Retiring", func() {
 			g.Expect(node.Spec.Unschedulable).To(BeFalse())
 		}).Should(Succeed())
 		Eventually(condition(ctx, v1alpha1.ConditionReady)).Should(beCondition(metav1.ConditionTrue, v1alpha1.ReasonReady))
+		Eventually(story(ctx, uidOf(ctx))).Should(And(
+			ContainElement("Normal RetirementCanceled "+linuxNode+": node "+linuxNode+" is wanted again, and stays"),
+			Not(ContainElement(HavePrefix("Normal Retired")))))
 	})
 
 	It("holds the connector and names the error while Azure can't be asked", func(ctx SpecContext) {
@@ -425,10 +430,16 @@ func updateSecret(ctx context.Context, value string) {
 // runPod makes the pod web, which runs on the Linux node.
 func runPod(ctx context.Context) *corev1.Pod {
 	GinkgoHelper()
+	return runPodOn(ctx, linuxNode)
+}
+
+// runPodOn makes the pod web, which runs on a node.
+func runPodOn(ctx context.Context, node string) *corev1.Pod {
+	GinkgoHelper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{
-			NodeName:                      linuxNode,
+			NodeName:                      node,
 			TerminationGracePeriodSeconds: new(int64(1)),
 			Containers:                    []corev1.Container{{Name: "main", Image: "example.com/main"}},
 			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},

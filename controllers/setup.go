@@ -34,10 +34,12 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/guard"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/mend"
+	"github.com/virtual-kubelet/connector-operator/internal/metrics"
 	"github.com/virtual-kubelet/connector-operator/internal/observe"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 	"github.com/virtual-kubelet/connector-operator/internal/retire"
+	"github.com/virtual-kubelet/connector-operator/internal/version"
 )
 
 // Options are what the operator's process decides about its controller.
@@ -47,6 +49,8 @@ type Options struct {
 	Connect azure.Connector
 	// Workers is how many connectors are reconciled at once.
 	Workers int
+	// Metrics are told of what is done, and of all connectors; nobody reads them where it is nil.
+	Metrics *metrics.Metrics
 	// Clock is the machine's where it is nil.
 	Clock clock.WithDelayedExecution
 }
@@ -55,6 +59,9 @@ type Options struct {
 func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Clock == nil {
 		options.Clock = clock.RealClock{}
+	}
+	if options.Metrics == nil {
+		options.Metrics = metrics.New(version.Get())
 	}
 	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
@@ -98,8 +105,15 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		Retirer: &retire.Retirer{
 			Client: cached, Live: live, Kubernetes: kube, Inventory: inventory, Clock: options.Clock,
 		},
-		Guard: removalGuard,
+		Guard:   removalGuard,
+		Metrics: options.Metrics,
 	}
+	counted := &failures{Reconciler: reconciler}
+	connectors := &fleet{
+		cache: mgr.GetCache(), inventory: inventory, retirer: reconciler.Retirer, failures: counted,
+		namespace: options.Defaults.Namespace, clock: options.Clock, elected: mgr.Elected(),
+	}
+	options.Metrics.Watch(connectors.source(ctx))
 	maps := mapper{cache: cached, namespace: options.Defaults.Namespace}
 	byLabel := handler.EnqueueRequestsFromMapFunc(maps.byLabel)
 	return ctrl.NewControllerManagedBy(mgr).
@@ -118,7 +132,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		Watches(&v1alpha1.VirtualKubeletConnector{}, handler.EnqueueRequestsFromMapFunc(maps.rivals), builder.WithPredicates(changed(sameNodeNames))).
 		WatchesRawSource(source.Channel(answers, &handler.EnqueueRequestForObject{})).
 		WithOptions(controller.Options{MaxConcurrentReconciles: options.Workers}).
-		Complete(reconciler)
+		Complete(counted)
 }
 
 // CacheOptions limits the manager's cache to what is the operator's: its memory does not grow with the

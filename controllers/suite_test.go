@@ -32,10 +32,12 @@ import (
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/controllers"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/metrics"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
 	sandboxazure "github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/controlplane"
+	"github.com/virtual-kubelet/connector-operator/internal/version"
 )
 
 const (
@@ -81,7 +83,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	k8s, err = client.New(admin, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
 
-	install(ctx, "../config/manager/namespace.yaml", "../config/crd/bases", "../config/rbac", "../config/guard")
+	install(ctx, "../config/manager/namespace.yaml", "../config/crd/bases", "../config/rbac", "../config/guard", "../config/restriction")
 	Eventually(func() error {
 		return k8s.List(ctx, &v1alpha1.VirtualKubeletConnectorList{})
 	}).Should(Succeed())
@@ -144,6 +146,9 @@ func (c *aheadClock) Now() time.Time { return time.Now().Add(time.Duration(c.ahe
 
 func (c *aheadClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
+// told are the operator's metrics.
+var told = metrics.New(version.Get())
+
 // startOperator runs the operator in this process, with its own rights, until the suite ends.
 func startOperator(scheme *runtime.Scheme) {
 	GinkgoHelper()
@@ -166,8 +171,9 @@ func startOperator(scheme *runtime.Scheme) {
 			Image:               v1alpha1.Image{Repository: "example.com/virtual-kubelet", Tag: "1.6.4"},
 			AllowedRepositories: []string{"example.com/virtual-kubelet", "mirror.example/*"},
 		},
-		Connect: azure.NewConnector(cloud.Transport(), "test"),
+		Connect: azure.NewConnector(cloud.Transport(), "test", told.Asked),
 		Workers: 4,
+		Metrics: told,
 		Clock:   &operatorClock,
 	})).To(Succeed())
 	stopped := make(chan error, 1)

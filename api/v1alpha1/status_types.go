@@ -7,7 +7,8 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // VirtualKubeletConnectorStatus is what the operator last observed.
 type VirtualKubeletConnectorStatus struct {
-	// observedGeneration is the generation of the connector that this status speaks of.
+	// observedGeneration is the generation of the connector that this status speaks of; -1 before there
+	// is one.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 

@@ -47,8 +47,10 @@ type VirtualKubeletConnector struct {
 	// +required
 	Spec VirtualKubeletConnectorSpec `json:"spec,omitzero"`
 
-	// status is what the operator last observed.
+	// status is what the operator last observed. Default: an observedGeneration of -1, so that nobody
+	// takes a connector that was never looked at for one that works.
 	// +optional
+	// +kubebuilder:default={"observedGeneration":-1}
 	Status VirtualKubeletConnectorStatus `json:"status,omitempty,omitzero"`
 }
 

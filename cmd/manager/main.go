@@ -21,13 +21,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/controllers"
 	"github.com/virtual-kubelet/connector-operator/internal/azure"
+	"github.com/virtual-kubelet/connector-operator/internal/metrics"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
+	"github.com/virtual-kubelet/connector-operator/internal/version"
 )
 
 // virtualKubeletImage is what this release deploys where a connector does not say otherwise.
@@ -38,6 +42,7 @@ type config struct {
 	connectorNamespace  string
 	virtualKubeletImage string
 	allowedRepositories string
+	leaseClusterRole    string
 	leaderElection      bool
 	probeAddress        string
 	metricsAddress      string
@@ -54,13 +59,21 @@ func main() {
 	flag.StringVar(&c.allowedRepositories, "allowed-image-repositories", "",
 		"the repositories that a connector may take the virtual kubelet's image from, separated by commas; one that ends with /* stands for all below it; "+
 			"that of --virtual-kubelet-image unless given. An image runs with the rights of a node.")
+	flag.StringVar(&c.leaseClusterRole, "lease-cluster-role", "",
+		"the ClusterRole that virtual kubelets are bound to in kube-node-lease, in place of the Role "+render.KubeletRole+
+			" there; for an installation that can bring no Role in another namespace, such as that of OLM")
 	flag.BoolVar(&c.leaderElection, "leader-elect", true, "let one of several operators work at a time")
 	flag.StringVar(&c.probeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.StringVar(&c.metricsAddress, "metrics-bind-address", ":8443",
 		"where metrics are served over HTTPS, to those who may get the path /metrics; 0 turns them off")
 	flag.IntVar(&c.workers, "workers", 8, "how many connectors are reconciled at once")
+	showVersion := flag.Bool("version", false, "say which build this is, and end")
 	c.log.BindFlags(flag.CommandLine)
 	flag.Parse()
+	if *showVersion {
+		fmt.Fprintln(os.Stdout, "vk-connector-operator", version.Get())
+		return
+	}
 
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&c.log)))
 	if err := run(ctrl.SetupSignalHandler(), c); err != nil {
@@ -107,15 +120,23 @@ func run(ctx context.Context, c config) error {
 	if err != nil {
 		return fmt.Errorf("make the manager: %w", err)
 	}
+	build := version.Get()
+	logf.Log.Info("the operator starts", "version", build.Version, "commit", build.Commit, "go", build.Go)
+	told := metrics.New(build)
+	if err := ctrlmetrics.Registry.Register(told); err != nil {
+		return fmt.Errorf("register the metrics: %w", err)
+	}
 	err = controllers.Setup(ctx, mgr, controllers.Options{
 		Defaults: resolve.Defaults{
 			Namespace:           c.connectorNamespace,
 			Image:               image,
 			AllowedRepositories: repositories(c.allowedRepositories, image.Repository),
 			Proxy:               proxy(os.LookupEnv),
+			LeaseClusterRole:    c.leaseClusterRole,
 		},
-		Connect: azure.NewConnector(nil, "vk-connector-operator"),
+		Connect: azure.NewConnector(nil, "vk-connector-operator", told.Asked),
 		Workers: c.workers,
+		Metrics: told,
 	})
 	if err != nil {
 		return err

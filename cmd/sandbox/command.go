@@ -6,6 +6,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/cluster"
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/install"
 )
 
 func newCommand() *cobra.Command {
@@ -35,7 +37,7 @@ apart by --name. It needs Linux and root.`,
 	open := func() (sandbox.Sandbox, error) { return sandbox.Open(*name) }
 	root.AddCommand(
 		buildCommand(), upCommand(open), downCommand(open), statusCommand(open), kubeconfigCommand(open),
-		loadCommand(open), logsCommand(open), azureCommand(open), demoCommand(), insideCommand(),
+		loadCommand(open), installCommand(open), logsCommand(open), azureCommand(open), demoCommand(), insideCommand(),
 	)
 	return root
 }
@@ -56,14 +58,25 @@ var self = []string{"/proc/self/exe", "inside"}
 
 func buildCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "build",
+		Use:   "build [WAY...]",
 		Short: "Build the sandbox's programs, if they are not there yet",
 		Long: `Builds the programs that a sandbox runs from their Go modules, if they are not in the cache yet, and
-says how far it is. It needs no root. up does the same first.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := binaries.Build(cmd.Context(), binaries.Options{Progress: progress(cmd.ErrOrStderr(), time.Now())})
-			return err
+says how far it is; with ways to install the operator, also the programs that those need. It needs
+no root. up and install do the same first.`,
+		Args:      cobra.OnlyValidArgs,
+		ValidArgs: install.Ways(),
+		RunE: func(cmd *cobra.Command, ways []string) error {
+			report := progress(cmd.ErrOrStderr(), time.Now())
+			if len(ways) == 0 {
+				_, err := binaries.Build(cmd.Context(), binaries.Options{Progress: report})
+				return err
+			}
+			for _, way := range ways {
+				if _, err := install.Build(cmd.Context(), way, report); err != nil {
+					return err
+				}
+			}
+			return nil
 		},
 	}
 }
@@ -217,6 +230,40 @@ they are restarted.`,
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), reference)
+			return nil
+		},
+	}
+}
+
+func installCommand(open opener) *cobra.Command {
+	return &cobra.Command{
+		Use:   "install kubectl|helm|flux|olm",
+		Short: "Install the operator of this checkout, in one of the ways that its users do",
+		Long: `Installs the operator of this checkout into the sandbox with kubectl, Helm, Flux or the Operator
+Lifecycle Manager (OLM), and shows the commands. A sandbox that is not up is brought up. What Flux
+and OLM need is built first: a few minutes the first time. They fetch images and manifests from the
+sandbox's own ghcr.io, quay.io and github.com.`,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: install.Ways(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			box, err := open()
+			if err != nil {
+				return err
+			}
+			if _, isDown := errors.AsType[sandbox.NotUpError](box.Require()); isDown {
+				err := box.Up(cmd.Context(), sandbox.UpOptions{Command: self, Progress: progress(cmd.ErrOrStderr(), time.Now())})
+				if err != nil {
+					return err
+				}
+			}
+			installation, err := install.New(cmd.Context(), box, args[0], cmd.OutOrStdout())
+			if err != nil {
+				return err
+			}
+			if err := installation.Run(cmd.Context()); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "export KUBECONFIG=%s\n", box.Kubeconfig())
 			return nil
 		},
 	}

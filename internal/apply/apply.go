@@ -63,10 +63,15 @@ func (e *PredecessorError) Error() string {
 type RivalError struct {
 	// Node is the node's name, Connector the other connector.
 	Node, Connector string
+	// Leaving says that the other connector is being deleted, and gives the name up.
+	Leaving bool
 }
 
 // Error names the other connector and the remedy.
 func (e *RivalError) Error() string {
+	if e.Leaving {
+		return fmt.Sprintf("connector %s, which is being deleted, still has node %s", e.Connector, e.Node)
+	}
 	return fmt.Sprintf("connector %s, which was first, has a node of the name %s, too: set another spec.node.namePrefix, or delete one of the two", e.Connector, e.Node)
 }
 

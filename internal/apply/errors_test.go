@@ -23,6 +23,7 @@ func TestErrors(t *testing.T) {
 		"connector other, which was first, has a node of the name node, too: set another spec.node.namePrefix, or delete one of the two": &RivalError{
 			Node: "node", Connector: "other",
 		},
+		"connector other, which is being deleted, still has node node": &RivalError{Node: "node", Connector: "other", Leaving: true},
 	} {
 		NewWithT(t).Expect(err).To(MatchError(want))
 	}

@@ -14,14 +14,18 @@ import (
 
 // question is something that Azure is asked again and again. Connectors that ask the same share the answer.
 type question struct {
-	key        string
+	key string
+	// kind is what is asked, whomever and whatever about.
+	kind       string
 	credential Credential
 	// who is the key of the credential.
 	who string
 	// subscriptionID is whose limits the question counts towards; empty for those of Microsoft Entra.
 	subscriptionID string
-	ask            func(context.Context, *Session) (any, error)
-	explain        func(error) *Problem
+	// resourceGroup is where listed container groups are.
+	resourceGroup string
+	ask           func(context.Context, *Session) (any, error)
+	explain       func(error) *Problem
 	// quiet answers are told only when there is a problem, or none any more.
 	quiet bool
 	// once is asked only when somebody wants to know, and not again and again.
@@ -33,7 +37,9 @@ type question struct {
 func (c Credential) question(kind, subscriptionID string, rest ...string) question {
 	who := c.key()
 	key := append([]string{who, kind, subscriptionID}, rest...)
-	return question{key: strings.ToLower(strings.Join(key, "/")), credential: c, who: who, subscriptionID: subscriptionID}
+	return question{
+		key: strings.ToLower(strings.Join(key, "/")), kind: kind, credential: c, who: who, subscriptionID: subscriptionID,
+	}
 }
 
 func (c Credential) token() question { return c.question("token", "") }

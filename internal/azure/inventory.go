@@ -112,6 +112,8 @@ type entry struct {
 	waiting map[string]struct{}
 
 	answer Answer[any]
+	// answeredAt is when the last request began that Azure has answered, be it by a no; zero before the first.
+	answeredAt time.Time
 	// failures are how many requests in a row have failed, refusals how many rounds of those to delete, and refused
 	// why the last one of these has.
 	failures, refusals int
@@ -251,7 +253,8 @@ func look[T any](i *Inventory, connector string, q question) Answer[T] {
 }
 
 func listing(target Target) question {
-	q := target.question("containerGroups", target.SubscriptionID, target.ResourceGroup)
+	q := target.question(kindContainerGroups, target.SubscriptionID, target.ResourceGroup)
+	q.resourceGroup = target.ResourceGroup
 	q.ask = func(ctx context.Context, s *Session) (any, error) {
 		return s.ContainerGroups(ctx, target.SubscriptionID, target.ResourceGroup)
 	}

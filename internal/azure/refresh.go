@@ -141,6 +141,9 @@ func (i *Inventory) tellSilence(e *entry, since time.Time) {
 // take notes an answer. One that proves nothing leaves the last value in place.
 func (e *entry) take(value any, problem *Problem, askedAt, now time.Time) {
 	e.answer.Problem, e.answer.AskedAt = problem, askedAt
+	if problem == nil || problem.Proven {
+		e.answeredAt = askedAt
+	}
 	switch {
 	case problem == nil:
 		e.failures = 0

@@ -35,13 +35,20 @@ type Session struct {
 // Connector makes the Session of a credential.
 type Connector func(Credential) (*Session, error)
 
-// NewConnector returns a Connector whose sessions use a transport, or the SDK's own where it is nil.
-func NewConnector(transport policy.Transporter, userAgent string) Connector {
+// NewConnector returns a Connector whose sessions use a transport, or the SDK's own where it is nil. Who listens is told of
+// each of their requests, at once.
+func NewConnector(transport policy.Transporter, userAgent string, listeners ...func(Request)) Connector {
+	tellers := make([]policy.Policy, 0, len(listeners))
+	for _, tell := range listeners {
+		tellers = append(tellers, teller{tell})
+	}
 	return func(c Credential) (*Session, error) {
 		session := &Session{credential: c, options: azcore.ClientOptions{
 			Cloud:     configuration(c.Cloud),
 			Transport: transport,
 			Telemetry: policy.TelemetryOptions{ApplicationID: userAgent},
+			// Each attempt counts towards Azure's limits.
+			PerRetryPolicies: tellers,
 			// The inventory tries again by itself, with a longer breath.
 			Retry: policy.RetryOptions{MaxRetries: 1, StatusCodes: []int{
 				http.StatusRequestTimeout, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,

@@ -46,6 +46,15 @@ type Certificate struct {
 // RenewAt is when the certificate is to be replaced.
 func (c Certificate) RenewAt() time.Time { return c.leaf.NotAfter.Add(-certificateRenewal) }
 
+// CertificateExpiry returns until when the certificate in a node's Secret holds, and whether there is one.
+func CertificateExpiry(data map[string][]byte) (time.Time, bool) {
+	certificates, err := certutil.ParseCertsPEM(data[CertificateKey])
+	if err != nil {
+		return time.Time{}, false
+	}
+	return certificates[0].NotAfter, true
+}
+
 func parseCertificate(certificatePEM, keyPEM []byte) (Certificate, bool) {
 	certificates, err := certutil.ParseCertsPEM(certificatePEM)
 	if err != nil {

@@ -60,29 +60,31 @@ const recheck = 30 * time.Second
 const NodeNameField = "nodeNames"
 
 // Rival returns which of the other connectors that come to a node's name has it: the owner, whose node is there already,
-// and else the oldest; empty where that is the connector itself. One that is being deleted holds the name until its node
+// and else the oldest; nil where that is the connector itself. One that is being deleted holds the name until its node
 // is gone.
-func (d *Discoverer) Rival(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, nodeName, owner string) (string, error) {
+func (d *Discoverer) Rival(
+	ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, nodeName, owner string,
+) (*v1alpha1.VirtualKubeletConnector, error) {
 	if owner == connector.Name {
-		return "", nil
+		return nil, nil
 	}
 	var list v1alpha1.VirtualKubeletConnectorList
 	if err := d.Cache.List(ctx, &list, client.MatchingFields{NodeNameField: nodeName}); err != nil {
-		return "", fmt.Errorf("list the connectors that come to node %s: %w", nodeName, err)
+		return nil, fmt.Errorf("list the connectors that come to node %s: %w", nodeName, err)
 	}
 	first := connector
 	for i := range list.Items {
 		if list.Items[i].Name == owner {
-			return owner, nil
+			return &list.Items[i], nil
 		}
 		if older(&list.Items[i], first) {
 			first = &list.Items[i]
 		}
 	}
 	if first.Name == connector.Name {
-		return "", nil
+		return nil, nil
 	}
-	return first.Name, nil
+	return first, nil
 }
 
 func older(a, b *v1alpha1.VirtualKubeletConnector) bool {

@@ -204,7 +204,11 @@ func TestRival(t *testing.T) {
 			w := newWorld(t, append(test.others, ours)...)
 			rival, err := w.Rival(t.Context(), ours, "edge-linux-eastus", test.owner)
 			w.g.Expect(err).NotTo(HaveOccurred())
-			w.g.Expect(rival).To(Equal(test.want))
+			if test.want == "" {
+				w.g.Expect(rival).To(BeNil())
+			} else {
+				w.g.Expect(rival).To(HaveField("Name", test.want))
+			}
 		})
 	}
 	t.Run("can't be read", func(t *testing.T) {
@@ -327,4 +331,17 @@ func TestACertificateServes(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(other.leaf.SerialNumber).NotTo(Equal(certificate.leaf.SerialNumber))
 	g.Expect(other.PrivateKey).NotTo(Equal(certificate.PrivateKey))
+}
+
+func TestCertificateExpiry(t *testing.T) {
+	g := NewWithT(t)
+	w := newWorld(t)
+	secret := nodeSecret(w.node(t.Context()).Serving)
+	expiry, ok := CertificateExpiry(secret.Data)
+	g.Expect(ok).To(BeTrue())
+	g.Expect(expiry).To(BeTemporally("~", w.clock.Now().Add(certificateLife), time.Second))
+	for _, other := range []map[string][]byte{nil, {CertificateKey: []byte("none")}, {"clientSecret": []byte("secret")}} {
+		_, ok := CertificateExpiry(other)
+		g.Expect(ok).To(BeFalse())
+	}
 }

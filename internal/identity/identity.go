@@ -28,6 +28,8 @@ const (
 
 	// LabelName, LabelInstance, LabelComponent, LabelManagedBy and LabelVersion are the recommended
 	// labels of Kubernetes (https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/).
+	// The instance is the node: Argo CD may take an object for one of the Application that the label names, and
+	// that is likely to be named as the connector.
 	LabelName      = "app.kubernetes.io/name"
 	LabelInstance  = "app.kubernetes.io/instance"
 	LabelComponent = "app.kubernetes.io/component"
@@ -126,7 +128,7 @@ func (n Node) Hash() string {
 // The version is the virtual kubelet's.
 func (n Node) Labels(version string) map[string]string {
 	labels := n.Selector()
-	labels[LabelInstance] = n.Connector
+	labels[LabelInstance] = n.Name
 	labels[LabelComponent] = "virtual-node"
 	labels[LabelManagedBy] = ManagedBy
 	labels[LabelVersion] = version

@@ -71,7 +71,7 @@ func TestLabels(t *testing.T) {
 
 	g.Expect(labels).To(Equal(map[string]string{
 		"app.kubernetes.io/name":                 "virtual-kubelet",
-		"app.kubernetes.io/instance":             "aci",
+		"app.kubernetes.io/instance":             windows.Name,
 		"app.kubernetes.io/component":            "virtual-node",
 		"app.kubernetes.io/managed-by":           "vk-connector-operator",
 		"app.kubernetes.io/version":              "1.6.4",

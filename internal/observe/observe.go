@@ -78,8 +78,8 @@ func ReadyCondition(node *corev1.Node) *corev1.NodeCondition {
 	return nil
 }
 
-// Started reports whether there is something that is made only once the node's name is claimed. A virtual kubelet may
-// write the labels of any Node, so those prove nothing.
+// Started reports whether there is something that is made only once the node's name is claimed. The labels of a Node prove
+// nothing: others may write them.
 func (n *Node) Started() bool { return n != nil && len(n.Children()) > 0 }
 
 // OSType returns the node's operating system by its labels; empty where nothing carries them.

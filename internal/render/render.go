@@ -29,7 +29,7 @@ import (
 
 const (
 	// KubeletRole is the name of the ClusterRole that virtual kubelets are bound to, and of the Role in
-	// LeaseNamespace. The operator's installation brings both.
+	// LeaseNamespace, unless there is a ClusterRole in its place. The operator's installation brings them.
 	KubeletRole = "vk-connector-virtual-kubelet"
 	// LeaseNamespace is where nodes renew their Leases.
 	LeaseNamespace = corev1.NamespaceNodeLease
@@ -231,9 +231,13 @@ func clusterRoleBinding(resolved resolve.Resolved, node resolve.Node) *applyrbac
 }
 
 func roleBinding(resolved resolve.Resolved, node resolve.Node) *applyrbacv1.RoleBindingApplyConfiguration {
+	role := applyrbacv1.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("Role").WithName(KubeletRole)
+	if resolved.LeaseClusterRole != "" {
+		role.WithKind("ClusterRole").WithName(resolved.LeaseClusterRole)
+	}
 	return applyrbacv1.RoleBinding(node.Name, LeaseNamespace).
 		WithLabels(node.Labels(node.Version)).
-		WithRoleRef(applyrbacv1.RoleRef().WithAPIGroup(rbacv1.GroupName).WithKind("Role").WithName(KubeletRole)).
+		WithRoleRef(role).
 		WithSubjects(subject(resolved, node))
 }
 

@@ -68,7 +68,10 @@ var cases = map[string]func(*input){
 		in.defaults.Proxy = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://user:$(x)@proxy.example:3128"}}
 	},
 	"proxy-with-exceptions": proxied,
-	"scheduling":            scheduling,
+	"lease-cluster-role": func(in *input) {
+		in.defaults.LeaseClusterRole = "vk-connector-virtual-kubelet-lease"
+	},
+	"scheduling": scheduling,
 	"scheduling-elsewhere": func(in *input) {
 		in.connector.Spec.VirtualKubelet.Affinity = &v1alpha1.Affinity{PodAntiAffinity: podAffinity()}
 	},
@@ -296,6 +299,26 @@ func TestGoldenFilesAreComplete(t *testing.T) {
 	}
 	for _, object := range renderAll(g, resolved(cases["minimal"])) {
 		g.Expect(object).NotTo(BeNil())
+	}
+}
+
+// Tools of GitOps take an object for one of theirs by its labels and annotations.
+func TestNothingOfTheConnectorsMetadataIsOnItsObjects(t *testing.T) {
+	for name, edit := range cases {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			tracked := resolved(func(in *input) {
+				edit(in)
+				in.connector.Labels = map[string]string{
+					"app.kubernetes.io/instance": "virtual-nodes", "kustomize.toolkit.fluxcd.io/name": "connector",
+				}
+				in.connector.Annotations = map[string]string{
+					"argocd.argoproj.io/tracking-id":                   "virtual-nodes:connector.virtual-kubelet.io/VirtualKubeletConnector:/aci",
+					"kubectl.kubernetes.io/last-applied-configuration": "{}",
+				}
+			})
+			g.Expect(golden(g, renderAll(g, tracked))).To(Equal(golden(g, renderAll(g, resolved(edit)))))
+		})
 	}
 }
 

@@ -30,6 +30,8 @@ type Defaults struct {
 	AllowedRepositories []string
 	// Proxy are the variables by which the operator itself reaches Azure through a proxy, for the virtual kubelets.
 	Proxy []corev1.EnvVar
+	// LeaseClusterRole is the ClusterRole by which virtual kubelets renew their Leases; empty where a Role is there.
+	LeaseClusterRole string
 }
 
 // Resolved is a connector with every decision made.
@@ -38,6 +40,8 @@ type Resolved struct {
 	Connector string
 	// Namespace is where virtual kubelets run.
 	Namespace string
+	// LeaseClusterRole is the ClusterRole by which virtual kubelets renew their Leases; empty where a Role is there.
+	LeaseClusterRole string
 	// Place is where container groups are made, with the credentials; those are not usable where the client secret
 	// is missing. What Azure has to say first is empty until then.
 	discover.Place
@@ -74,15 +78,16 @@ func Resolve(connector *v1alpha1.VirtualKubeletConnector, facts discover.Facts, 
 	spec := &connector.Spec
 	place, missing := place(connector, facts)
 	resolved := Resolved{
-		Connector: connector.Name,
-		Namespace: defaults.Namespace,
-		Place:     place,
-		ClientCA:  facts.ClientCA,
-		Workspace: facts.Workspace,
-		Missing:   cmp.Or(facts.Missing, missing),
-		Removal:   spec.Removal,
-		Networked: spec.Network != nil,
-		Suspended: spec.Suspend,
+		Connector:        connector.Name,
+		Namespace:        defaults.Namespace,
+		LeaseClusterRole: defaults.LeaseClusterRole,
+		Place:            place,
+		ClientCA:         facts.ClientCA,
+		Workspace:        facts.Workspace,
+		Missing:          cmp.Or(facts.Missing, missing),
+		Removal:          spec.Removal,
+		Networked:        spec.Network != nil,
+		Suspended:        spec.Suspend,
 	}
 	resolved.Removal.Policy = cmp.Or(spec.Removal.Policy, v1alpha1.RemovalPolicyDrain)
 	resolved.Removal.OrphanedContainerGroups = cmp.Or(spec.Removal.OrphanedContainerGroups, v1alpha1.OrphanPolicyDelete)

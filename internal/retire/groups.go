@@ -93,10 +93,12 @@ func (v *visit) noneLeft(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	v.note(v.node, v.spec.Connector, awaited)
 	if len(awaited) == 0 {
 		return true, nil
 	}
-	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", enumerate(azure.Names(awaited)), v.target)
+	v.progress.Remaining = azure.Names(awaited)
+	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "the pods are gone; Azure still has %s in %s", enumerate(v.progress.Remaining), v.target)
 	return false, nil
 }
 
@@ -167,6 +169,7 @@ func (v *visit) deleteLeft() bool {
 	if !known {
 		return false
 	}
+	v.note(v.node, v.spec.Connector, left)
 	if len(left) == 0 {
 		return true
 	}
@@ -184,7 +187,8 @@ func (v *visit) delete(left []azure.ContainerGroup, may func(context.Context, az
 			return may(ctx, group)
 		})
 	}
-	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", enumerate(azure.Names(left)), v.target)
+	v.progress.Remaining = azure.Names(left)
+	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", enumerate(v.progress.Remaining), v.target)
 	if listing, _ := v.Inventory.List(v.spec.Connector, v.target, time.Time{}); listing.Refused != nil {
 		v.notAsked(listing.Refused, azure.Names(left), "are left")
 	}
@@ -210,6 +214,7 @@ func (v *visit) retain(names []string, unknown string) {
 	if len(names) == 0 && unknown == "" {
 		return
 	}
+	v.note(v.node, v.spec.Connector, nil)
 	v.progress.Retained = &v1alpha1.RetainedContainerGroups{
 		NodeName: v.node.Name, SubscriptionID: v.target.SubscriptionID, ResourceGroup: v.target.ResourceGroup,
 		Names: names, Message: unknown,

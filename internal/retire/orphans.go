@@ -5,6 +5,8 @@ package retire
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,6 +22,34 @@ import (
 // whose pods are gone, and how often that is done: as often as one that runs does it itself.
 const scanInterval = 5 * time.Minute
 
+// Orphaned are container groups of a node whose pods are gone, but for those that are retained.
+type Orphaned struct {
+	Connector, Node string
+	// Groups are their names, as they were last found.
+	Groups []string
+}
+
+// Orphaned returns the container groups that were found without their pods, and that nothing has been heard of since.
+func (r *Retirer) Orphaned() []Orphaned {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.orphaned))
+}
+
+// note remembers which container groups of a node were found without their pods.
+func (r *Retirer) note(node *observe.Node, connector string, orphans []azure.ContainerGroup) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(orphans) == 0 {
+		delete(r.orphaned, node.Hash)
+		return
+	}
+	if r.orphaned == nil {
+		r.orphaned = map[string]Orphaned{}
+	}
+	r.orphaned[node.Hash] = Orphaned{Connector: connector, Node: node.Name, Groups: azure.Names(orphans)}
+}
+
 // Orphans looks through the container groups of a node that stays, whose virtual kubelet has been down for long, and deletes
 // those whose pods are gone, or says which they are, as the connector asks for. It returns when to look again.
 func (r *Retirer) Orphans(ctx context.Context, node *observe.Node, spec resolve.Resolved) (*v1alpha1.RetainedContainerGroups, time.Duration, error) {
@@ -28,6 +58,7 @@ func (r *Retirer) Orphans(ctx context.Context, node *observe.Node, spec resolve.
 	}
 	if serving(node) {
 		r.forget(node.Hash, availability, scan)
+		r.note(node, spec.Connector, nil)
 		return nil, 0, nil
 	}
 	if down := r.Clock.Since(r.since(node.Hash, availability)); down < scanInterval {
@@ -54,14 +85,13 @@ func (r *Retirer) Orphans(ctx context.Context, node *observe.Node, spec resolve.
 	if r.Clock.Since(due) >= scanInterval {
 		r.forget(node.Hash, scan)
 	}
-	if len(orphans) == 0 {
-		return nil, scanInterval, nil
-	}
-	if spec.Removal.OrphanedContainerGroups == v1alpha1.OrphanPolicyRetain {
+	if len(orphans) > 0 && spec.Removal.OrphanedContainerGroups == v1alpha1.OrphanPolicyRetain {
+		r.note(node, spec.Connector, nil)
 		return &v1alpha1.RetainedContainerGroups{
 			NodeName: node.Name, SubscriptionID: target.SubscriptionID, ResourceGroup: target.ResourceGroup, Names: azure.Names(orphans),
 		}, scanInterval, nil
 	}
+	r.note(node, spec.Connector, orphans)
 	key := client.ObjectKey{Namespace: spec.Namespace, Name: node.Name}
 	for _, group := range orphans {
 		r.Inventory.Delete(spec.Connector, target, group, func(ctx context.Context) (bool, error) {

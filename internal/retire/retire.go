@@ -53,6 +53,10 @@ type Progress struct {
 	Location, ResourceGroup string
 	// Reason is a reason of the condition Retiring, Message says what is being done and what blocks it.
 	Reason, Message string
+	// Drained says that no pod is left on the node that is waited for.
+	Drained bool
+	// Remaining are the container groups that Azure still has, as far as it has said so.
+	Remaining []string
 	// Stuck says that the removal does not go on until somebody acts.
 	Stuck bool
 	// Retained are the container groups that were left in Azure, as the connector asks for; nil where none were.
@@ -76,6 +80,8 @@ type Retirer struct {
 	seen map[sight]time.Time
 	// young are the container groups of a node, by its identity and their names, that may be missing in Azure's lists.
 	young map[string]map[string]young
+	// orphaned are the container groups of a node, by its identity, whose pods were gone when that was last looked at.
+	orphaned map[string]Orphaned
 }
 
 // sight is a node, by its identity, without something.
@@ -137,6 +143,7 @@ func (v *visit) pass(ctx context.Context) error {
 			return err
 		}
 	}
+	v.progress.Drained = len(v.pods.waited)+len(v.pods.held) == 0
 	if !running(v.node.Deployment) {
 		return v.takeOver(ctx)
 	}
@@ -335,6 +342,7 @@ func (v *visit) remove(ctx context.Context) error {
 	}
 	v.Forget(node.Hash)
 	v.forget(node.Hash, availability, scan)
+	v.note(node, v.spec.Connector, nil)
 	return nil
 }
 

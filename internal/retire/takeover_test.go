@@ -452,6 +452,7 @@ func TestOrphans(t *testing.T) {
 				if len(test.retains) > 0 {
 					g.Expect(retained).NotTo(BeNil())
 					g.Expect(retained.Names).To(Equal(test.retains))
+					g.Expect(w.Orphaned()).To(BeEmpty(), "they are told of as retained")
 				}
 			}).Should(Succeed())
 			w.g.Consistently(func() []string { look(); w.clock.Step(time.Second); return w.left() }).
@@ -486,13 +487,15 @@ func TestRefusedDeletesWaitForAListing(t *testing.T) {
 			t.Log(w.cloud.Requests())
 			w.g.Expect(w.cloud.Requests()["ContainerGroups.Delete"]).To(And(BeNumerically(">=", 3), BeNumerically("<=", 20)))
 			w.g.Expect(w.left()).To(ConsistOf("default-a"))
+			w.g.Expect(w.Orphaned()).To(ConsistOf(Orphaned{Connector: "aci", Node: "node", Groups: []string{"default-a"}}))
 
 			w.cloud.ClearFaults()
-			w.g.Eventually(func() []string {
-				w.g.Expect(pass(w)).To(Succeed())
+			w.g.Eventually(func(g Gomega) {
+				g.Expect(pass(w)).To(Succeed())
 				w.clock.Step(time.Second)
-				return w.left()
-			}).WithPolling(time.Millisecond).Should(BeEmpty())
+				g.Expect(w.left()).To(BeEmpty())
+				g.Expect(w.Orphaned()).To(BeEmpty())
+			}).WithPolling(time.Millisecond).Should(Succeed())
 		})
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +32,7 @@ const (
 	StageInit      Stage = "init"
 	StageSupervise Stage = "supervise"
 	StageAzure     Stage = "azure"
+	StageOrigin    Stage = "origin"
 )
 
 const standardPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -69,6 +71,12 @@ func (s Sandbox) Inside(ctx context.Context, stage Stage, self []string) error {
 			return err
 		}
 		return cluster.ServeAzure(ctx, s.Layout, r.Block)
+	case StageOrigin:
+		r, err := s.read()
+		if err != nil {
+			return err
+		}
+		return cluster.ServeOrigin(ctx, s.Layout, r.Block, r.Programs.Path("git"))
 	default:
 		return fmt.Errorf("unknown stage %q", stage)
 	}
@@ -145,11 +153,14 @@ func (s Sandbox) supervise(ctx context.Context, self []string) error {
 		close(kept)
 	}()
 	err = cluster.Run(ctx, cluster.Config{
-		Layout:       s.Layout,
-		Programs:     r.Programs,
-		Block:        r.Block,
-		Cgroup:       "/" + s.Cgroup(),
-		AzureCommand: append(append([]string{}, self...), string(StageAzure), s.name),
+		Layout:   s.Layout,
+		Programs: r.Programs,
+		Block:    r.Block,
+		Cgroup:   "/" + s.Cgroup(),
+		Commands: map[string][]string{
+			"azure":  append(slices.Clone(self), string(StageAzure), s.name),
+			"origin": append(slices.Clone(self), string(StageOrigin), s.name),
+		},
 		Progress: func(line string) {
 			// Who doesn't listen any more has ended, which is noticed by reading.
 			_ = reports.Encode(report{Progress: line})

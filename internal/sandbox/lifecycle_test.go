@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,6 +18,9 @@ import (
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gbytes"
 	"github.com/onsi/gomega/gexec"
+
+	box "github.com/virtual-kubelet/connector-operator/internal/sandbox"
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/images"
 )
 
 const (
@@ -112,8 +116,31 @@ var _ = Describe("a sandbox", Label("sandbox"), Ordered, ContinueOnFailure, func
 			Expect(sandbox("azure", "requests", "--name", first).Out).To(gbytes.Say(`\d`))
 		})
 
+		It("gives pods the images that were pushed, and shows them the repositories that were published", func(ctx SpecContext) {
+			opened, err := box.Open(first)
+			Expect(err).NotTo(HaveOccurred())
+			const reference = "ghcr.io/somebody/greeter:v1"
+			image, err := images.Assemble(images.Spec{Reference: reference, Program: programOf("greeter"), Path: "/greeter", User: "65532:65532"})
+			Expect(err).NotTo(HaveOccurred())
+			pulled := strings.ReplaceAll(strings.Split(greeter, "---")[0], "sandbox.invalid/greeter:1", reference)
+			apply(first, strings.ReplaceAll(pulled, "name: greeter", "name: pulled"))
+			Eventually(func() string {
+				return mustKubectl(first, "get", "pod/pulled", "-o", "jsonpath={.status.containerStatuses[0].state.waiting.message}")
+			}).Should(ContainSubstring("not found"))
+			Expect(opened.Push(ctx, reference, image)).To(Succeed())
+			mustKubectl(first, "wait", "--for=condition=Ready", "pod/pulled", "--timeout=60s")
+
+			work := GinkgoT().TempDir()
+			Expect(os.WriteFile(filepath.Join(work, "file"), []byte("content"), 0o644)).To(Succeed())
+			revision, err := opened.Publish(ctx, "somebody/something", work, "v1")
+			Expect(err).NotTo(HaveOccurred())
+			Expect(mustKubectl(first, "exec", "greeter", "--", "/greeter", "get",
+				"https://github.com/somebody/something/info/refs?service=git-upload-pack",
+			)).To(And(ContainSubstring(revision+" refs/heads/main"), ContainSubstring(revision+" refs/tags/v1")))
+		})
+
 		It("starts again what dies", func() {
-			for _, component := range []string{"kubelet", "kube-controller-manager", "containerd", "azure"} {
+			for _, component := range []string{"kubelet", "kube-controller-manager", "containerd", "azure", "origin"} {
 				pid := processOf(first, component)
 				kill(pid)
 				Eventually(func() int { return processOf(first, component) }).ShouldNot(Or(BeZero(), Equal(pid)), component)

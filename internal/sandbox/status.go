@@ -127,27 +127,30 @@ func (s Sandbox) Require() error {
 
 // Load builds the operator from the checkout and imports its image into the cluster.
 func (s Sandbox) Load(ctx context.Context, progress func(line string)) (reference string, err error) {
+	return images.Manager, s.LoadAs(ctx, images.Manager, progress)
+}
+
+// LoadAs is Load for an image of another name, such as that of another release.
+func (s Sandbox) LoadAs(ctx context.Context, reference string, progress func(line string)) error {
 	if err := s.Require(); err != nil {
-		return "", err
+		return err
 	}
-	r, err := s.read()
+	trust, err := os.ReadFile(s.Authority())
 	if err != nil {
-		return "", err
-	}
-	trust, err := os.ReadFile(s.AzureAuthority())
-	if err != nil {
-		return "", err
+		return err
 	}
 	dir, err := os.MkdirTemp(s.Dir, "load-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "manager")
 	if err := binaries.BuildManager(ctx, binaries.Options{Progress: progress}, program); err != nil {
-		return "", err
+		return err
 	}
-	return images.Manager, cluster.ImportImages(ctx, s.Layout, r.Programs, images.ForManager(program, trust))
+	spec := images.ForManager(program, trust)
+	spec.Reference = reference
+	return s.Import(ctx, spec)
 }
 
 // LogPath is where a component's log is.

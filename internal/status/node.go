@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,8 +34,8 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 		return condition(is, metav1.ConditionFalse, reason, format, args...)
 	}
 
-	if _, ok := errors.AsType[*apply.PredecessorError](node.Blocked); ok {
-		return not(v1alpha1.ReasonWaitingForRetirement, "node %s starts once the former node of this name is removed: see condition Retiring", name)
+	if leaves := waitsFor(node); leaves != "" && !in.Resolved.Suspended {
+		return asBefore(node, not(v1alpha1.ReasonWaitingForRetirement, "node %s starts once %s", name, leaves))
 	}
 	observed := node.Observed
 	if !observed.Deployed() {
@@ -42,7 +43,9 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 	}
 	deployment := observed.Deployment
 	if pod := newest(observed.Pods); pod != nil {
-		if reason, message := podProblem(in, name, pod); reason != "" {
+		if reason, message := podProblem(in, name, pod); reason == v1alpha1.ReasonStarting {
+			return not(reason, "the virtual kubelet of node %s is started anew: %s", name, message)
+		} else if reason != "" {
 			return not(reason, "the virtual kubelet of node %s: %s", name, message)
 		}
 	}
@@ -81,9 +84,28 @@ func nodeCondition(in Input, node Node) metav1.Condition {
 	return condition(is, metav1.ConditionTrue, v1alpha1.ReasonNodeReady, "node %s is ready", name)
 }
 
+// waitsFor tells what a node waits for that has to leave before it starts, and does so by itself; empty where nothing has.
+func waitsFor(node Node) string {
+	var predecessor *apply.PredecessorError
+	var rival *apply.RivalError
+	var notOwned *apply.NotOwnedError
+	switch {
+	case errors.As(node.Blocked, &predecessor):
+		return "the former node of this name is removed: see condition Retiring"
+	case node.Observed.Deployed():
+		return ""
+	case errors.As(node.Blocked, &rival) && rival.Leaving:
+		return "connector " + rival.Connector + ", which is being deleted, has removed its own of this name"
+	case errors.As(node.Blocked, &notOwned) && notOwned.Connector != "":
+		return "connector " + notOwned.Connector + ", which does not ask for it any more, has removed its own of this name"
+	}
+	return ""
+}
+
 // notStarted says why a node does not run, and what runs in its place.
-func notStarted(in Input, node Node) metav1.Condition {
-	c := whyNotStarted(in, node)
+func notStarted(in Input, node Node) metav1.Condition { return asBefore(node, whyNotStarted(in, node)) }
+
+func asBefore(node Node, c metav1.Condition) metav1.Condition {
 	if node.Former != "" {
 		c.Message += fmt.Sprintf("; node %s runs as before", node.Former)
 	}
@@ -93,7 +115,7 @@ func notStarted(in Input, node Node) metav1.Condition {
 func whyNotStarted(in Input, node Node) metav1.Condition {
 	const is = v1alpha1.ConditionReady
 	switch {
-	case node.Withheld != nil:
+	case node.Withheld != nil && (!in.Resolved.Suspended || node.Withheld.Status == metav1.ConditionFalse):
 		return condition(is, node.Withheld.Status, v1alpha1.ReasonNotStarted, "node %s was not started: see condition %s", node.Desired.Name, node.Withheld.Type)
 	case in.Resolved.Suspended:
 		return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonNotStarted, "node %s starts once spec.suspend is false", node.Desired.Name)
@@ -145,11 +167,30 @@ func podProblem(in Input, node string, pod *corev1.Pod) (reason, message string)
 			ended = status.State.Terminated
 		}
 		if ended != nil && (status.State.Running == nil || !status.Ready) {
-			return v1alpha1.ReasonCrashLoop, fmt.Sprintf("it ended with exit code %d%s: kubectl logs --previous -n %s deployment/%s",
+			reason := v1alpha1.ReasonStarting
+			if loops(status, ended) {
+				reason = v1alpha1.ReasonCrashLoop
+			}
+			return reason, fmt.Sprintf("it ended with exit code %d%s: kubectl logs --previous -n %s deployment/%s",
 				ended.ExitCode, cause(in, ended), pod.Namespace, node)
 		}
 	}
 	return "", ""
+}
+
+// forgets is how long a container has to have run for the kubelet to start it anew without a wait.
+const forgets = 10 * time.Minute
+
+// loops tells a container that ends again and again from one that has ended for once, such as with its machine.
+func loops(status corev1.ContainerStatus, ended *corev1.ContainerStateTerminated) bool {
+	if waiting := status.State.Waiting; waiting != nil && waiting.Reason == "CrashLoopBackOff" {
+		return true
+	}
+	times := status.RestartCount
+	if status.State.Terminated != nil {
+		times++
+	}
+	return times > 1 && ended.FinishedAt.Sub(ended.StartedAt.Time) < forgets
 }
 
 // fatal finds the message of a log line of level fatal, as logrus writes it: with

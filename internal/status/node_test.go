@@ -63,6 +63,13 @@ func terminated(code int32, reason, message string) corev1.ContainerState {
 	return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: code, Reason: reason, Message: message}}
 }
 
+// after is a container that had run for some time before it ended.
+func after(ran time.Duration, state corev1.ContainerState) corev1.ContainerState {
+	state.Terminated.StartedAt = metav1.Unix(100, 0)
+	state.Terminated.FinishedAt = metav1.NewTime(state.Terminated.StartedAt.Add(ran))
+	return state
+}
+
 // is replaces a node's pods by one with a container, and makes the Deployment unavailable.
 func is(container corev1.ContainerStatus) func(*status.Node) {
 	return func(n *status.Node) {
@@ -78,6 +85,7 @@ func crashed(code int32, reason, message string) func(*status.Node) {
 
 const (
 	starting = "the virtual kubelet of node " + linux + " is starting"
+	anew     = "the virtual kubelet of node " + linux + " is started anew: it ended with exit code "
 	ended    = "the virtual kubelet of node " + linux + ": it ended with exit code "
 	logs     = ": kubectl logs --previous -n vk-connector-system deployment/" + linux
 )
@@ -181,14 +189,32 @@ var nodeCases = map[string]struct {
 		crashed(1, "Error", `level=fatal msg="`+strings.Repeat("a", 295)+secret+`"`),
 		"False CrashLoop: " + ended + "1, " + strings.Repeat("a", 295) + "REDAC…" + logs,
 	},
-	"just ended": {
+	"ended for the first time": {
 		is(corev1.ContainerStatus{State: terminated(1, "Error", "")}),
+		"False Starting: " + anew + "1" + logs,
+	},
+	"ended once, and started again": {
+		is(corev1.ContainerStatus{
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, LastTerminationState: terminated(2, "Error", ""), RestartCount: 1,
+		}),
+		"False Starting: " + anew + "2" + logs,
+	},
+	"ended for the second time": {
+		is(corev1.ContainerStatus{State: terminated(1, "Error", ""), LastTerminationState: terminated(1, "Error", ""), RestartCount: 1}),
 		"False CrashLoop: " + ended + "1" + logs,
 	},
-	"started again, not ready": {
+	"ended twice, and started again": {
 		is(corev1.ContainerStatus{
-			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, LastTerminationState: terminated(2, "Error", ""),
+			State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}, LastTerminationState: terminated(2, "Error", ""), RestartCount: 2,
 		}),
+		"False CrashLoop: " + ended + "2" + logs,
+	},
+	"ended after it had run for long": {
+		is(corev1.ContainerStatus{State: after(time.Hour, terminated(255, "Unknown", "")), RestartCount: 5}),
+		"False Starting: " + anew + "255" + logs,
+	},
+	"ended again after minutes": {
+		is(corev1.ContainerStatus{State: after(5*time.Minute, terminated(2, "Error", "")), RestartCount: 5}),
 		"False CrashLoop: " + ended + "2" + logs,
 	},
 	"recovered from a crash": {
@@ -262,7 +288,8 @@ func TestNodeConditions(t *testing.T) {
 func TestWhatPassesByItselfIsNotStalled(t *testing.T) {
 	passing := map[string]bool{
 		v1alpha1.ReasonStarting: true, v1alpha1.ReasonNodeNotRegistered: true, v1alpha1.ReasonWaitingForRetirement: true,
-		v1alpha1.ReasonChangeHeld: true, // without an answer; with one, the node is ready
+		v1alpha1.ReasonNodeNotReady: true, // a virtual kubelet that hangs is started anew
+		v1alpha1.ReasonChangeHeld:   true, // without an answer; with one, the node is ready
 	}
 	for name, test := range nodeCases {
 		t.Run(name, func(t *testing.T) {

@@ -51,11 +51,15 @@ func knew(generation int64, before status.Input) func(*status.Input) {
 	}
 }
 
-func suspended(in *status.Input) { in.Resolved.Suspended = true }
+func suspended(in *status.Input) { in.Connector.Spec.Suspend, in.Resolved.Suspended = true, true }
 
-var rival = &apply.RivalError{Node: linux, Connector: "older"}
+var (
+	rival        = &apply.RivalError{Node: linux, Connector: "older"}
+	leavingRival = &apply.RivalError{Node: linux, Connector: "older", Leaving: true}
+)
 
 const (
+	waitsForRival = "node " + linux + " starts once connector older, which is being deleted, has removed its own of this name"
 	waitsForGroup = "waiting for Azure to tell the default of spec.containerGroups.resourceGroup"
 	isSuspended   = "True Suspended: spec.suspend is true: nothing is changed until it is false, or the connector is deleted"
 )
@@ -79,6 +83,20 @@ var specCases = map[string]connectorCase{
 	"an older connector, wrapped": {
 		in:   settled(fresh, blocked(fmt.Errorf("apply: %w", rival))),
 		want: map[string]string{"Resolved": "False ConflictingConnector: " + rival.Error()},
+	},
+	"an older connector that is being deleted": {
+		in: settled(fresh, blocked(leavingRival)),
+		want: map[string]string{
+			"Ready":          "False WaitingForRetirement: " + waitsForRival,
+			"Resolved":       "Unknown ClaimPending: the name of node " + linux + " is not claimed before connector older, which is being deleted, has removed its own of this name",
+			"LinuxNodeReady": "False WaitingForRetirement: " + waitsForRival,
+			"Reconciling":    "True Progressing: " + waitsForRival,
+			"Stalled":        "",
+		},
+	},
+	"an older connector that is being deleted, and a node that runs as long": {
+		in:   settled(blocked(leavingRival), kept("virtual-kubelet-aci-linux-westus"), func(in *status.Input) { in.Nodes[0].Observed = nil }),
+		want: ready("False WaitingForRetirement: " + waitsForRival + "; node virtual-kubelet-aci-linux-westus runs as before"),
 	},
 	"refused with the key of the workspace": {
 		in: settled(fresh, blocked(errors.New("denied: "+workspaceKey))),
@@ -157,13 +175,41 @@ var specCases = map[string]connectorCase{
 			"Ready":          "Unknown NotStarted: node " + linux + " starts once spec.suspend is false",
 			"Resolved":       "True Resolved: the spec and what it points to are understood",
 			"LinuxNodeReady": "Unknown NotStarted: node " + linux + " starts once spec.suspend is false",
-			"Suspended":      isSuspended, "Reconciling": "", "Stalled": "",
+			"Suspended":      isSuspended, "Reconciling": "", "Stalled": "True Suspended: node " + linux + " starts once spec.suspend is false",
+		},
+	},
+	"suspended before the first start, and not asked yet": {
+		in: settled(fresh, suspended, notAsked),
+		want: map[string]string{
+			"Ready":       "Unknown NotStarted: node " + linux + " starts once spec.suspend is false",
+			"Reconciling": "", "Stalled": "True Suspended: node " + linux + " starts once spec.suspend is false",
+		},
+	},
+	"suspended before the first start, with a fault": {
+		in: settled(fresh, suspended, problem(v1alpha1.ReasonSecretExpired, true, "expired")),
+		want: map[string]string{
+			"Ready":          "False SecretExpired: expired",
+			"LinuxNodeReady": "False NotStarted: node " + linux + " was not started: see condition AzureAccessible",
+			"Reconciling":    "", "Stalled": "True UserActionNeeded: expired",
+		},
+	},
+	"suspended while the former node of the name is removed": {
+		in: settled(fresh, suspended, blocked(&apply.PredecessorError{Node: linux})),
+		want: map[string]string{
+			"Ready":       "Unknown NotStarted: node " + linux + " starts once spec.suspend is false",
+			"Reconciling": "", "Stalled": "True Suspended: node " + linux + " starts once spec.suspend is false",
 		},
 	},
 	"suspended, with a fault": {
 		in: settled(suspended, problem(v1alpha1.ReasonSecretExpired, true, "expired")),
 		want: map[string]string{
-			"Ready": "False SecretExpired: expired", "Suspended": isSuspended, "Reconciling": "", "Stalled": "",
+			"Ready": "False SecretExpired: expired", "Suspended": isSuspended, "Reconciling": "", "Stalled": "True UserActionNeeded: expired",
+		},
+	},
+	"suspended while the virtual kubelet starts": {
+		in: settled(suspended, func(in *status.Input) { in.Nodes[0].Observed.Deployment.Status.AvailableReplicas = 0 }),
+		want: map[string]string{
+			"Ready": "False Starting: " + starting, "Suspended": isSuspended, "Reconciling": "True Progressing: " + starting, "Stalled": "",
 		},
 	},
 	"suspended and deleted": {

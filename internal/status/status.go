@@ -206,14 +206,13 @@ func resolvedCondition(in Input) metav1.Condition {
 	}
 	for _, node := range in.Nodes {
 		var notOwned *apply.NotOwnedError
-		var predecessor *apply.PredecessorError
 		var rival *apply.RivalError
 		switch {
+		case node.Blocked == nil, waitsFor(node) != "":
 		case errors.As(node.Blocked, &rival):
 			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonConflictingConnector, "%s", rival.Error())
 		case errors.As(node.Blocked, &notOwned):
 			return condition(is, metav1.ConditionFalse, v1alpha1.ReasonNotOwned, "%s", notOwned.Error())
-		case errors.As(node.Blocked, &predecessor), node.Blocked == nil:
 		default:
 			reason := v1alpha1.ReasonInvalidSpec
 			if apierrors.IsForbidden(node.Blocked) {
@@ -231,6 +230,9 @@ func resolvedCondition(in Input) metav1.Condition {
 	for _, node := range in.Nodes {
 		switch {
 		case node.Claim.State != discover.ClaimPending || in.Resolved.Suspended:
+		case waitsFor(node) != "":
+			return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonClaimPending,
+				"the name of node %s is not claimed before %s", node.Desired.Name, waitsFor(node))
 		case node.Withheld != nil:
 			return condition(is, metav1.ConditionUnknown, v1alpha1.ReasonClaimPending,
 				"the name of node %s is not claimed before condition %s allows the node to start", node.Desired.Name, node.Withheld.Type)
@@ -359,23 +361,23 @@ func kstatusConditions(in Input, ready metav1.Condition) []metav1.Condition {
 		}
 	}
 	switch {
-	case in.Resolved.Suspended && in.Connector.DeletionTimestamp.IsZero():
-		return nil // nothing is being done, and nothing is waited for
+	case in.Resolved.Suspended && ready.Status == metav1.ConditionUnknown && ready.Reason == v1alpha1.ReasonNotStarted:
+		return []metav1.Condition{condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonSuspended, "%s", ready.Message)}
+	case ready.Status == metav1.ConditionFalse && !progressing(ready.Reason):
+		return []metav1.Condition{condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonUserActionNeeded, "%s", ready.Message)}
 	case len(in.Retiring) > 0:
 		return []metav1.Condition{condition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, "removing node %s: %s", in.Retiring[0].Node, in.Retiring[0].Message)}
-	case ready.Status == metav1.ConditionTrue:
-		return nil
-	case ready.Status == metav1.ConditionUnknown, progressing(ready.Reason):
+	case ready.Status != metav1.ConditionTrue:
 		return []metav1.Condition{condition(v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, "%s", ready.Message)}
 	}
-	return []metav1.Condition{condition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonUserActionNeeded, "%s", ready.Message)}
+	return nil
 }
 
 // progressing tells the reasons that pass by themselves from those that somebody has to do something about.
 func progressing(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonStarting, v1alpha1.ReasonNodeNotRegistered, v1alpha1.ReasonWaitingForRetirement, v1alpha1.ReasonDeleting,
-		v1alpha1.ReasonProviderRegistering:
+	case v1alpha1.ReasonStarting, v1alpha1.ReasonNodeNotRegistered, v1alpha1.ReasonNodeNotReady, v1alpha1.ReasonWaitingForRetirement,
+		v1alpha1.ReasonDeleting, v1alpha1.ReasonProviderRegistering:
 		return true
 	}
 	return false

@@ -26,6 +26,15 @@ func stored(t *testing.T, name string) *unstructured.Unstructured {
 	return object
 }
 
+// look stores a status, as an operator does at once. Until then a write stores the default one.
+func look(t *testing.T, name string) {
+	t.Helper()
+	object := stored(t, name)
+	g := NewWithT(t)
+	g.Expect(unstructured.SetNestedField(object.Object, object.GetGeneration(), "status", "observedGeneration")).To(Succeed())
+	g.Expect(k8s.Status().Update(t.Context(), object)).To(Succeed())
+}
+
 // removeAfter deletes a connector when the test is over; no operator runs that would have to let it go.
 func removeAfter(t *testing.T, name string) {
 	t.Helper()
@@ -42,6 +51,7 @@ func TestApplyAgain(t *testing.T) {
 				removeAfter(t, name)
 				apply := func() { kubectl(t, append([]string{"apply", "-f", file}, flags...)...) }
 				apply()
+				look(t, name)
 				first := stored(t, name)
 
 				output, err := tryKubectl(t, append([]string{"diff", "-f", file}, flags...)...)

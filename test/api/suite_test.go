@@ -1,7 +1,8 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package api tests the schema of the API on a real API server.
+// Package api tests on a real API server what it accepts: of connectors, by their schema, and of the operator and its
+// virtual kubelets, by admission policies.
 package api
 
 import (
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
@@ -32,8 +34,9 @@ const (
 )
 
 var (
-	// k8s talks to the API server that all tests share.
-	k8s client.Client
+	// admin may do all at the API server that all tests share, and k8s talks to it so.
+	admin *rest.Config
+	k8s   client.Client
 	// crd is the definition of connectors that the API server has.
 	crd *apiextensionsv1.CustomResourceDefinition
 
@@ -69,6 +72,7 @@ func run(m *testing.M) (code int, err error) {
 			err = stopErr
 		}
 	}()
+	admin = plane.RESTConfig()
 	kubectlPath, kubeconfig = programs.Path("kubectl"), plane.Kubeconfig()
 	crds, err := envtest.InstallCRDs(plane.RESTConfig(), envtest.CRDInstallOptions{
 		Paths: []string{"../../config/crd/bases"}, ErrorIfPathMissing: true,

@@ -86,6 +86,7 @@ func bringUp(ctx context.Context) {
 		Expect(own.Down(ctx)).To(Succeed())
 	}, NodeTimeout(time.Minute))
 	root, programs, box, k8s = own.Root, own.Programs, own.Box, own.Client
+	DeferCleanup(func(ctx SpecContext) { reportRights(ctx) }, NodeTimeout(2*time.Minute))
 }
 
 func progress(line string) { GinkgoWriter.Println("  " + line) }

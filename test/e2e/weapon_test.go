@@ -22,28 +22,21 @@ import (
 // Who may create connectors chooses an image, which runs with the rights of a virtual kubelet, and names of nodes. Neither
 // makes the operator a weapon against what is somebody else's.
 var _ = Describe("A connector's author", func() {
-	// forge puts labels on the machine of the sandbox, as a virtual kubelet may do to any Node.
+	// forge puts labels on the machine of the sandbox.
 	forge := func(ctx context.Context, labels map[string]string) {
 		GinkgoHelper()
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels}})
-		Expect(err).NotTo(HaveOccurred())
-		config, err := box.RESTConfig()
-		Expect(err).NotTo(HaveOccurred())
-		config.Impersonate.UserName = account(linuxNode)
-		kubelet, err := client.New(config, client.Options{Scheme: k8s.Scheme()})
-		Expect(err).NotTo(HaveOccurred())
-		machine := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "sandbox"}}
-		Expect(kubelet.Status().Patch(ctx, machine, client.RawPatch(types.MergePatchType, patch))).To(Succeed())
-		Expect(machine.Labels).To(HaveKeyWithValue("type", labels["type"]), "a virtual kubelet may not forge labels any more: tell so in the docs")
-		DeferCleanup(func(ctx SpecContext) {
-			undo := map[string]any{}
-			for key := range labels {
-				undo[key] = nil
-			}
-			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": undo}})
+		put := func(ctx context.Context, labels map[string]any) {
+			GinkgoHelper()
+			patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": labels}})
 			Expect(err).NotTo(HaveOccurred())
 			kubectl(ctx, "patch", "node", "sandbox", "--type=merge", "-p", string(patch))
-		}, NodeTimeout(time.Minute))
+		}
+		forged, undo := map[string]any{}, map[string]any{}
+		for key, value := range labels {
+			forged[key], undo[key] = value, nil
+		}
+		put(ctx, forged)
+		DeferCleanup(func(ctx SpecContext) { put(ctx, undo) }, NodeTimeout(time.Minute))
 	}
 	unhurt := func(g Gomega, ctx context.Context) {
 		var machine corev1.Node
@@ -53,7 +46,22 @@ var _ = Describe("A connector's author", func() {
 		g.Expect(machine.Spec.Taints).To(BeEmpty())
 	}
 
-	DescribeTable("gets no Node removed, drained or tainted by labels that a virtual kubelet forges",
+	It("gets no label onto a Node of somebody else's", func(ctx SpecContext) {
+		applySample(ctx)
+		config, err := box.RESTConfig()
+		Expect(err).NotTo(HaveOccurred())
+		config.Impersonate.UserName = account(linuxNode)
+		kubelet, err := client.New(config, client.Options{Scheme: k8s.Scheme()})
+		Expect(err).NotTo(HaveOccurred())
+		label := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"type":"virtual-kubelet"}}}`))
+		for _, name := range []string{"sandbox", windowsNode} {
+			Expect(kubelet.Status().Patch(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, label)).
+				To(MatchError(ContainSubstring("the virtual kubelet of node " + linuxNode + " may write that Node only, and not Node " + name)))
+		}
+	}, SpecTimeout(2*time.Minute))
+
+	// Others than virtual kubelets may write the labels of Nodes.
+	DescribeTable("gets no Node removed, drained or tainted by labels that somebody forges",
 		func(ctx SpecContext, identity func(own string) string) {
 			applySample(ctx)
 			labels := getNode(ctx, linuxNode).Labels

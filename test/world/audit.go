@@ -20,6 +20,7 @@ type Request struct {
 		Username string `json:"username"`
 	} `json:"user"`
 	ObjectRef struct {
+		APIGroup    string `json:"apiGroup"`
 		Resource    string `json:"resource"`
 		Subresource string `json:"subresource"`
 		Namespace   string `json:"namespace"`
@@ -28,7 +29,8 @@ type Request struct {
 	URI            string    `json:"requestURI"`
 	At             time.Time `json:"requestReceivedTimestamp"`
 	ResponseStatus struct {
-		Code int `json:"code"`
+		Code    int    `json:"code"`
+		Message string `json:"message"`
 	} `json:"responseStatus"`
 }
 
@@ -58,6 +60,9 @@ type Audit struct {
 	offset int64
 }
 
+// AuditStart is the beginning of the log.
+func (w *World) AuditStart() Audit { return Audit{path: w.Box.AuditLog()} }
+
 // AuditEnd is the present end of the log.
 func (w *World) AuditEnd() (Audit, error) {
 	info, err := os.Stat(w.Box.AuditLog())
@@ -69,28 +74,38 @@ func (w *World) AuditEnd() (Audit, error) {
 
 // Requests reads the requests that were answered since then, as far as they are wanted.
 func (a Audit) Requests(wanted func(Request) bool) (found []Request, err error) {
+	err = a.Each(func(r Request) {
+		if wanted(r) {
+			found = append(found, r)
+		}
+	})
+	return found, err
+}
+
+// Each calls a function with each request that was answered since then.
+func (a Audit) Each(see func(Request)) error {
 	file, err := os.Open(a.path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer file.Close()
 	if _, err := file.Seek(a.offset, io.SeekStart); err != nil {
-		return nil, err
+		return err
 	}
 	for reader := bufio.NewReader(file); ; {
 		line, err := reader.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return found, nil // a line without an end is still being written
+			return nil // a line without an end is still being written
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		var r Request
 		if err := json.Unmarshal(line, &r); err != nil {
-			return nil, err
+			return err
 		}
-		if r.Stage == "ResponseComplete" && wanted(r) {
-			found = append(found, r)
+		if r.Stage == "ResponseComplete" {
+			see(r)
 		}
 	}
 }

@@ -47,9 +47,9 @@ var clouds = map[Cloud]endpoints{
 // instanceMetadataHost is the link-local address of the instance metadata endpoint, the same in every cloud.
 const instanceMetadataHost = "169.254.169.254"
 
-// Hosts returns the names of every cloud that Handler serves: for certificates and name resolution.
+// Hosts returns the names of every cloud that Handler and Streams serve: for certificates and name resolution.
 func Hosts() []string {
-	var hosts []string
+	hosts := []string{streamHost}
 	for _, e := range clouds {
 		hosts = append(hosts, e.login...)
 		hosts = append(hosts, e.resourceManager...)

@@ -255,7 +255,7 @@ func (c *call) stopContainerGroup(context.Context, string, string, *armcontainer
 }
 
 func (c *call) containers() doer {
-	return fake.NewContainersServerTransport(&fake.ContainersServer{ListLogs: c.listLogs})
+	return fake.NewContainersServerTransport(&fake.ContainersServer{ListLogs: c.listLogs, ExecuteCommand: c.execute})
 }
 
 // listLogs has two lines for a container that has run, as nothing is executed here.

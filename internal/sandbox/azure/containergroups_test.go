@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/containerinstance/armcontainerinstance/v2"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"golang.org/x/net/websocket"
 )
 
 var _ = Describe("container groups", func() {
@@ -199,6 +201,44 @@ var _ = Describe("container groups", func() {
 		Expect(*logs(&armcontainerinstance.ContainersClientListLogsOptions{Timestamps: new(true)})).To(HavePrefix(r.clock.Now().UTC().Format("2006-01-02T")))
 		_, err = containers.ListLogs(ctx, "virtual-nodes", "default-web", "other", nil)
 		Expect(err).To(beAzureError(http.StatusNotFound, "ContainerNotFound"))
+	})
+
+	It("tell once, to who has the password, that a command is simulated", func(ctx SpecContext) {
+		containers, err := armcontainerinstance.NewContainersClient(DefaultSubscriptionID, r.principal(), r.options())
+		Expect(err).NotTo(HaveOccurred())
+		execute := func(container string) (armcontainerinstance.ContainersClientExecuteCommandResponse, error) {
+			return containers.ExecuteCommand(ctx, "virtual-nodes", "default-web", container,
+				armcontainerinstance.ContainerExecRequest{Command: new("env")}, nil)
+		}
+		Expect(r.create(ctx, "default-web")).To(Succeed())
+		_, err = execute("web")
+		Expect(err).To(beAzureError(http.StatusNotFound, "ContainerNotFound"))
+		r.clock.Step(time.Minute)
+		_, err = execute("other")
+		Expect(err).To(beAzureError(http.StatusNotFound, "ContainerNotFound"))
+
+		streams := httptest.NewServer(r.Streams())
+		DeferCleanup(streams.Close)
+		hear := func(uri, password string) (heard string, err error) {
+			GinkgoHelper()
+			path, ours := strings.CutPrefix(uri, fmt.Sprintf("wss://%s:%d", streamHost, StreamPort))
+			Expect(ours).To(BeTrue(), uri)
+			connection, err := websocket.Dial(strings.Replace(streams.URL, "http", "ws", 1)+path, "", streams.URL)
+			Expect(err).NotTo(HaveOccurred())
+			defer connection.Close()
+			Expect(websocket.Message.Send(connection, password)).To(Succeed())
+			err = websocket.Message.Receive(connection, &heard)
+			return heard, err
+		}
+		got, err := execute("web")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(hear(*got.WebSocketURI, *got.Password)).To(Equal("container web is simulated: env is not executed\r\n"))
+		_, err = hear(*got.WebSocketURI, *got.Password)
+		Expect(err).To(MatchError(io.EOF))
+		got, err = execute("web")
+		Expect(err).NotTo(HaveOccurred())
+		_, err = hear(*got.WebSocketURI, "a guess")
+		Expect(err).To(MatchError(io.EOF))
 	})
 
 	It("in a subnet get an address of it, and only in one that fits", func(ctx SpecContext) {

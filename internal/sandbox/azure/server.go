@@ -26,6 +26,7 @@ type Server struct {
 	faults      []*Fault
 	lastFaultID int
 	requests    map[requested]int
+	executions  map[string]execution
 }
 
 // Option changes how a Server works.
@@ -38,7 +39,7 @@ func WithClock(c clock.Clock) Option {
 
 // NewServer makes a Server whose world starts as the config has it.
 func NewServer(config Config, options ...Option) (*Server, error) {
-	s := &Server{clock: clock.RealClock{}, requests: map[requested]int{}}
+	s := &Server{clock: clock.RealClock{}, requests: map[requested]int{}, executions: map[string]execution{}}
 	for _, option := range options {
 		option(s)
 	}
@@ -115,6 +116,8 @@ func (s *Server) ResetRequests() {
 type Listeners struct {
 	// TLS carries login and Resource Manager, its certificate names Hosts.
 	TLS net.Listener
+	// Streams carries what commands in containers say.
+	Streams net.Listener
 	// InstanceMetadata is 169.254.169.254:80.
 	InstanceMetadata net.Listener
 	// Control is a Unix socket.
@@ -153,6 +156,7 @@ func (s *Server) Serve(ctx context.Context, listeners Listeners) error {
 		})
 	}
 	serve("login and resource manager", listeners.TLS, s.Handler())
+	serve("streams", listeners.Streams, s.Streams())
 	serve("instance metadata", listeners.InstanceMetadata, s.InstanceMetadata())
 	serve("control", listeners.Control, s.Control())
 	return group.Wait()

@@ -40,7 +40,7 @@ type Options struct {
 	// Cache is where programs are kept; by default SANDBOX_CACHE, else a folder in the
 	// user's cache folder.
 	Cache string
-	// Modules are those to build; by default all.
+	// Modules are those to build; by default Modules().
 	Modules []Module
 	// Progress gets a line for whoever waits; it may be nil.
 	Progress func(line string)
@@ -100,7 +100,7 @@ func Build(ctx context.Context, options Options) (Set, error) {
 	set := Set{}
 	var jobs []job
 	for _, module := range modules {
-		dir := filepath.Join(root, "hack", "sandbox", module.Name)
+		dir := module.folder(root)
 		module, err := module.expand(dir)
 		if err != nil {
 			return nil, err
@@ -208,7 +208,7 @@ func timed(title string, progress func(string), work func() error) error {
 	return nil
 }
 
-// goBuild makes static programs that don't tell from which commit they were built: equal
+// goBuild makes static programs that don't tell from which commit they were built, unless flags have them: equal
 // sources, equal programs.
 func goBuild(ctx context.Context, dir, output, pkg string, flags ...string) error {
 	args := append([]string{"build", "-buildvcs=false", "-ldflags", "-s -w", "-o", output}, flags...)
@@ -229,15 +229,15 @@ func goBuild(ctx context.Context, dir, output, pkg string, flags ...string) erro
 	return fmt.Errorf("go build %s: %w\n%s", pkg, err, strings.TrimSpace(string(text)))
 }
 
-// BuildManager builds the operator of the checkout that the options name. Its paths stay in it,
-// so it shares what tests have compiled.
+// BuildManager builds the operator of the checkout that the options name. Its paths stay in it, so it shares what tests
+// have compiled; which commit it is of is told to the linker alone, so that another one compiles nothing anew.
 func BuildManager(ctx context.Context, options Options, output string) error {
 	root, err := options.root()
 	if err != nil {
 		return err
 	}
 	return timed("building the operator", options.progress(), func() error {
-		return goBuild(ctx, root, output, "./cmd/manager")
+		return goBuild(ctx, root, output, "./cmd/manager", "-ldflags", "-s -w "+stamp(ctx, root))
 	})
 }
 

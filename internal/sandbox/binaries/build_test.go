@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -168,9 +169,12 @@ func TestEveryModuleIsBuilt(t *testing.T) {
 	for _, file := range found {
 		there = append(there, filepath.Base(filepath.Dir(file)))
 	}
-	for _, module := range Modules() {
-		built = append(built, module.Name)
-		expanded, err := module.expand(filepath.Join(root, "hack", "sandbox", module.Name))
+	for _, module := range slices.Concat(Modules(), Flux(), OLM(), NetworkPolicies()) {
+		g.Expect(filepath.Join(module.folder(root), "go.mod")).To(BeARegularFile())
+		if module.Folder == "" {
+			built = append(built, module.Name)
+		}
+		expanded, err := module.expand(module.folder(root))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(expanded.Flags).NotTo(ContainElement(ContainSubstring("${")))
 	}

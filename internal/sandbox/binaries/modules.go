@@ -4,18 +4,22 @@
 package binaries
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/mod/modfile"
 )
 
-// Module is one Go module under hack/sandbox and the programs that are built from it.
+// Module is one Go module of this project and the programs that are built from it.
 type Module struct {
 	Name     string
 	Programs []Program
+	// Folder is the module's, in the checkout; by default that of its name under hack/sandbox.
+	Folder string
 	// Flags are given to go build. In them ${version}, ${major} and ${minor} stand for the
 	// version of the module Versioned, as go.mod requires it.
 	Flags     []string
@@ -75,6 +79,78 @@ func Modules() []Module {
 				{Name: "kubectl", Package: kubernetes + "kubectl"},
 			}},
 	}
+}
+
+// Flux are the modules that install the operator as Flux does. Few need them, and they take minutes to build.
+func Flux() []Module {
+	return []Module{
+		{Name: "source-controller", Programs: []Program{{Name: "source-controller", Package: SourceController}}},
+		{Name: "kustomize-controller", Programs: []Program{{Name: "kustomize-controller", Package: KustomizeController}}},
+	}
+}
+
+// OLM are the modules that install the operator as the Operator Lifecycle Manager does, from a chart of its own.
+func OLM() []Module {
+	return append(Helm(),
+		Module{Name: "grpc-health-probe", Programs: []Program{{Name: "grpc_health_probe", Package: "github.com/grpc-ecosystem/grpc-health-probe"}}},
+		Module{Name: "olm", Flags: withoutC, Programs: []Program{
+			{Name: "olm", Package: LifecycleManager + "/cmd/olm"},
+			{Name: "catalog", Package: LifecycleManager + "/cmd/catalog"},
+			{Name: "package-server", Package: LifecycleManager + "/cmd/package-server"},
+			{Name: "copy-content", Package: LifecycleManager + "/cmd/copy-content"},
+			{Name: "cpb", Package: LifecycleManager + "/util/cpb"},
+			{Name: "cp", Package: "./cp"},
+		}},
+		Module{Name: "opm", Folder: "hack/tools/opm", Flags: withoutC, Programs: []Program{{Name: "opm", Package: "github.com/operator-framework/operator-registry/cmd/opm"}}},
+	)
+}
+
+// NetworkPolicies is the module of what enforces NetworkPolicies, which a sandbox's network plugin does not.
+func NetworkPolicies() []Module {
+	return []Module{{Name: "network-policies", Programs: []Program{{Name: "network-policies", Package: "."}}}}
+}
+
+// withoutC leaves out of OLM's programs what would need libraries in C.
+var withoutC = []string{"-tags", "containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper json1"}
+
+// Helm is the module of Helm's command.
+func Helm() []Module {
+	return []Module{{Name: "helm", Folder: "hack/tools/helm", Programs: []Program{{Name: "helm", Package: "helm.sh/helm/v4/cmd/helm"}}}}
+}
+
+// Modules of others whose manifests are used, too.
+const (
+	SourceController    = "github.com/fluxcd/source-controller"
+	KustomizeController = "github.com/fluxcd/kustomize-controller"
+	LifecycleManager    = "github.com/operator-framework/operator-lifecycle-manager"
+)
+
+// Source returns the folder of the source of a module that one of the project's modules requires, and its version. Building
+// has fetched it.
+func Source(ctx context.Context, options Options, module Module, path string) (folder, version string, err error) {
+	root, err := options.root()
+	if err != nil {
+		return "", "", err
+	}
+	command := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}\n{{.Version}}", path)
+	command.Dir = module.folder(root)
+	command.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	output, err := command.Output()
+	if err != nil {
+		return "", "", fmt.Errorf("finding the source of %s: %w", path, err)
+	}
+	folder, version, ok := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	if !ok || folder == "" {
+		return "", "", fmt.Errorf("the source of %s has not been fetched", path)
+	}
+	return folder, version, nil
+}
+
+func (m Module) folder(root string) string {
+	if m.Folder != "" {
+		return filepath.Join(root, m.Folder)
+	}
+	return filepath.Join(root, "hack", "sandbox", m.Name)
 }
 
 // expand fills the version in that the module's go.mod in the folder requires.

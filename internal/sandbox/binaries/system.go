@@ -13,12 +13,13 @@ import (
 )
 
 // system are the programs that come from the distribution, with Debian's packages. runc needs
-// libseccomp and nft the machine's own libraries, so neither is built here.
+// libseccomp and nft the machine's own libraries, and git is no Go program, so none is built here.
 var system = []struct{ program, pkg string }{
 	{"runc", "runc"},
 	{"nft", "nftables"},
 	{"mount", "mount"},
 	{"umount", "mount"},
+	{"git", "git"},
 }
 
 // systemFolders are searched after PATH, where an ordinary user's PATH has no sbin.

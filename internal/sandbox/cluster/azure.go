@@ -16,25 +16,21 @@ import (
 )
 
 const (
-	azureCertificate = "azure"
-	metadataService  = "169.254.169.254:80"
-	httpsPort        = 443
+	metadataService = "169.254.169.254:80"
+	httpsPort       = 443
 )
 
 // ServeAzure serves the simulated Azure on the addresses that it has in a sandbox.
 func ServeAzure(ctx context.Context, layout Layout, block network.Block) error {
-	certificate, err := tls.LoadX509KeyPair(layout.path(azureCertificate+".crt"), layout.path(azureCertificate+".key"))
-	if err != nil {
-		return fmt.Errorf("loading the simulated Azure's certificate: %w", err)
-	}
 	server, err := azure.NewServer(azure.DefaultConfig())
 	if err != nil {
 		return err
 	}
 	var listeners azure.Listeners
-	address := netip.AddrPortFrom(block.Azure(), httpsPort).String()
-	settings := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	if listeners.TLS, err = tls.Listen("tcp", address, settings); err != nil {
+	if listeners.TLS, err = listenTLS(layout, "azure", netip.AddrPortFrom(block.Azure(), httpsPort)); err != nil {
+		return err
+	}
+	if listeners.Streams, err = listenTLS(layout, "azure", netip.AddrPortFrom(block.Azure(), azure.StreamPort)); err != nil {
 		return err
 	}
 	if listeners.InstanceMetadata, err = net.Listen("tcp", metadataService); err != nil {
@@ -48,4 +44,14 @@ func ServeAzure(ctx context.Context, layout Layout, block network.Block) error {
 		return err
 	}
 	return server.Serve(ctx, listeners)
+}
+
+// listenTLS listens where a service of the sandbox is looked for, with the certificate of its name.
+func listenTLS(layout Layout, name string, address netip.AddrPort) (net.Listener, error) {
+	certificate, err := tls.LoadX509KeyPair(layout.path(name+".crt"), layout.path(name+".key"))
+	if err != nil {
+		return nil, fmt.Errorf("loading the certificate of %s: %w", name, err)
+	}
+	settings := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	return tls.Listen("tcp", address.String(), settings)
 }

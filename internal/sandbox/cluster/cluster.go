@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cluster runs a whole Kubernetes (control plane, node, name service) and the
-// simulated Azure beside it; it runs only inside the namespaces of a sandbox and never
+// Package cluster runs a whole Kubernetes (control plane, node, name service) and, beside it, the
+// simulated Azure and the origin of images and repositories; it runs only inside the namespaces of a sandbox and never
 // reaches out of them.
 package cluster
 
@@ -27,6 +27,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/controlplane"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/images"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/network"
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/origin"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/pki"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/process"
 )
@@ -57,8 +58,11 @@ func (l Layout) Logs() string { return filepath.Join(l.Dir, "logs") }
 // AzureControl is the socket to control the simulated Azure by.
 func (l Layout) AzureControl() string { return filepath.Join(l.Dir, "azure.sock") }
 
-// AzureAuthority is the certificate that signs the simulated Azure's.
-func (l Layout) AzureAuthority() string { return filepath.Join(l.Dir, "azure-ca.crt") }
+// Authority is the certificate that signs those of the simulated Azure and of the origin.
+func (l Layout) Authority() string { return filepath.Join(l.Dir, "ca.crt") }
+
+// Origin is the folder of what the origin serves.
+func (l Layout) Origin() string { return filepath.Join(l.Dir, "origin") }
 
 // ContainerdSocket is where containerd listens.
 func (l Layout) ContainerdSocket() string { return filepath.Join(l.Dir, "containerd.sock") }
@@ -69,7 +73,7 @@ func (l Layout) path(elements ...string) string {
 
 // Components are the programs of a sandbox that keep a log.
 func Components() []string {
-	return []string{"sandbox", "azure", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy"}
+	return []string{"sandbox", "azure", "origin", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet", "kube-proxy"}
 }
 
 // Config says what to run.
@@ -79,9 +83,10 @@ type Config struct {
 	Block    network.Block
 	// Cgroup is the control group of every pod, as a path in each hierarchy.
 	Cgroup string
-	// AzureCommand is the command line that serves the simulated Azure, see ServeAzure.
-	AzureCommand []string
-	Progress     func(line string)
+	// Commands are the command lines of what stands in for the world outside: azure, see ServeAzure, and origin, see
+	// ServeOrigin.
+	Commands map[string][]string
+	Progress func(line string)
 }
 
 // Run brings the cluster up, tells ready and then keeps it up until the context ends.
@@ -108,7 +113,7 @@ func (c *cluster) start(ctx context.Context) error {
 			return err
 		}
 	}
-	trust, err := c.startAzure()
+	trust, err := c.startServices()
 	if err != nil {
 		return err
 	}
@@ -148,22 +153,32 @@ func (c *cluster) start(ctx context.Context) error {
 	return c.waitReady(ctx)
 }
 
-func (c *cluster) startAzure() (trust []byte, err error) {
-	authority, err := pki.NewAuthority("sandbox-azure")
+// startServices starts what stands in for the world outside, and returns the authority to trust it by.
+func (c *cluster) startServices() (trust []byte, err error) {
+	authority, err := pki.NewAuthority("sandbox")
 	if err != nil {
 		return nil, err
 	}
-	pair, err := authority.Server("azure", azure.Hosts()...)
-	if err != nil {
+	if err := os.WriteFile(c.Layout.Authority(), authority.Certificate(), 0o644); err != nil {
 		return nil, err
 	}
-	if _, err := pair.Write(c.Layout.Dir, azureCertificate); err != nil {
-		return nil, err
+	for name, hosts := range map[string][]string{
+		"azure": azure.Hosts(),
+		// containerd knows the origin by its address.
+		"origin": append(origin.Hosts(), c.Block.Origin().String()),
+	} {
+		pair, err := authority.Server(name, hosts...)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := pair.Write(c.Layout.Dir, name); err != nil {
+			return nil, err
+		}
+		if err := c.run(name, c.Commands[name][0], c.Commands[name][1:]...); err != nil {
+			return nil, err
+		}
 	}
-	if err := os.WriteFile(c.Layout.AzureAuthority(), authority.Certificate(), 0o644); err != nil {
-		return nil, err
-	}
-	return authority.Certificate(), c.run("azure", c.AzureCommand[0], c.AzureCommand[1:]...)
+	return authority.Certificate(), nil
 }
 
 func (c *cluster) importImages(ctx context.Context, trust []byte) error {
@@ -274,6 +289,8 @@ func (c *cluster) render(name string) (string, error) {
 		"PauseImage":   images.Pause,
 		"CoreDNSImage": images.CoreDNS,
 		"AzureHosts":   azure.Hosts(),
+		"OriginHosts":  origin.Hosts(),
+		"Authority":    c.Layout.Authority(),
 	})
 	if err != nil {
 		return "", fmt.Errorf("filling in %s: %w", name, err)

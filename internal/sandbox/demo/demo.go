@@ -21,6 +21,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/cluster"
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/console"
 )
 
 // What the manifests in config name.
@@ -49,22 +50,26 @@ type Options struct {
 
 type demo struct {
 	Options
-	root    string
-	kubectl string
-	began   time.Time
+	*console.Console
+	began time.Time
 }
 
 // Run runs the demo. It takes the sandbox down again, whatever happens, unless it is told to keep it.
 func Run(ctx context.Context, options Options) (err error) {
-	d := &demo{Options: options, began: time.Now()}
+	root, err := binaries.FindRoot()
+	if err != nil {
+		return err
+	}
+	d := &demo{
+		Options: options,
+		Console: console.New(options.Out, root, options.Sandbox.Kubeconfig()),
+		began:   time.Now(),
+	}
 	unlock, err := d.lock()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	if d.root, err = binaries.FindRoot(); err != nil {
-		return err
-	}
 	defer func() {
 		if err != nil && ctx.Err() == nil {
 			d.explain(ctx, err)
@@ -76,7 +81,7 @@ func Run(ctx context.Context, options Options) (err error) {
 			return fmt.Errorf("%s: %w", step.title, err)
 		}
 	}
-	d.print("\nThe main job is done, and nothing is left of it (%s).\n", d.elapsed(d.began))
+	d.Print("\nThe main job is done, and nothing is left of it (%s).\n", elapsed(d.began))
 	return nil
 }
 
@@ -111,16 +116,16 @@ func (d *demo) steps() []step {
 
 func (d *demo) step(ctx context.Context, s step) error {
 	began := time.Now()
-	d.print("\n── %s\n", s.title)
+	d.Print("\n── %s\n", s.title)
 	if err := s.do(ctx); err != nil {
 		return err
 	}
-	d.print("   done in %s\n", d.elapsed(began))
+	d.Print("   done in %s\n", elapsed(began))
 	return nil
 }
 
 func (d *demo) up(ctx context.Context) error {
-	progress := func(line string) { d.print("   %s\n", line) }
+	progress := func(line string) { d.Print("   %s\n", line) }
 	if d.Sandbox.Require() == nil {
 		progress("taking down the sandbox that an earlier demo has left")
 		if _, err := d.Sandbox.Down(ctx); err != nil {
@@ -134,15 +139,15 @@ func (d *demo) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.kubectl = programs.Path("kubectl")
+	d.Kubectl = programs.Path("kubectl")
 	_, err = d.Sandbox.Load(ctx, progress)
 	return err
 }
 
 func (d *demo) install(ctx context.Context) error {
-	return d.all(
-		d.kube(ctx, "apply -k config/default"),
-		d.kube(ctx, "rollout status deployment/vk-connector-operator -n "+operatorNamespace+" --timeout=2m"),
+	return d.All(
+		d.Kube(ctx, "apply -k config/default"),
+		d.Kube(ctx, "rollout status deployment/vk-connector-operator -n "+operatorNamespace+" --timeout=2m"),
 	)
 }
 
@@ -150,11 +155,11 @@ func (d *demo) connect(ctx context.Context) error {
 	if err := d.createSecret(ctx); err != nil {
 		return err
 	}
-	err := d.all(
-		d.kube(ctx, "apply -k config/samples"),
-		d.kube(ctx, "wait vkc/"+connectorName+" --for=condition=Ready --timeout=2m"),
-		d.kube(ctx, "get vkc"),
-		d.kube(ctx, "get nodes"),
+	err := d.All(
+		d.Kube(ctx, "apply -k config/samples"),
+		d.Kube(ctx, "wait vkc/"+connectorName+" --for=condition=Ready --timeout=2m"),
+		d.Kube(ctx, "get vkc"),
+		d.Kube(ctx, "get nodes"),
 	)
 	if err != nil {
 		return err
@@ -165,23 +170,23 @@ func (d *demo) connect(ctx context.Context) error {
 // createSecret gives the client secret on standard input: a command line can be read by others.
 func (d *demo) createSecret(ctx context.Context) error {
 	const command = "create secret generic virtual-kubelet-credentials -n " + operatorNamespace + " --from-file=clientSecret=/dev/stdin"
-	d.print("   $ printf %%s \"$CLIENT_SECRET\" | kubectl %s\n", command)
-	return d.exec(ctx, strings.NewReader(azure.DefaultClientSecret), d.kubectl, strings.Fields(command)...)
+	d.Print("   $ printf %%s \"$CLIENT_SECRET\" | kubectl %s\n", command)
+	return d.Exec(ctx, strings.NewReader(azure.DefaultClientSecret), d.Kubectl, strings.Fields(command)...)
 }
 
 func (d *demo) run(ctx context.Context) error {
-	err := d.all(
-		d.kube(ctx, "apply -f "+workloads),
-		d.kube(ctx, "rollout status deployment/"+linuxWorkload+" --timeout=2m"),
-		d.kube(ctx, "rollout status deployment/"+windowsWorkload+" --timeout=2m"),
-		d.kube(ctx, "get pods -o wide"),
-		d.kube(ctx, "logs deployment/"+linuxWorkload),
+	err := d.All(
+		d.Kube(ctx, "apply -f "+workloads),
+		d.Kube(ctx, "rollout status deployment/"+linuxWorkload+" --timeout=2m"),
+		d.Kube(ctx, "rollout status deployment/"+windowsWorkload+" --timeout=2m"),
+		d.Kube(ctx, "get pods -o wide"),
+		d.Kube(ctx, "logs deployment/"+linuxWorkload),
 		d.azureGroups(ctx),
 	)
 	if err != nil {
 		return err
 	}
-	return d.all(
+	return d.All(
 		func() error { return d.expectRunning(ctx, linuxWorkload, linuxNode) },
 		func() error { return d.expectRunning(ctx, windowsWorkload, windowsNode) },
 		func() error { return d.expectGroups(ctx, map[string]int{linuxNode: 1, windowsNode: 1}) },
@@ -189,13 +194,13 @@ func (d *demo) run(ctx context.Context) error {
 }
 
 func (d *demo) removeLinux(ctx context.Context) error {
-	return d.all(
-		d.kube(ctx, "patch vkc "+connectorName+` --type=merge -p {"spec":{"osTypes":["Windows"]}}`),
-		d.kube(ctx, "wait vkc/"+connectorName+` --for=jsonpath={.status.conditions[?(@.type=="Retiring")].status}=True --timeout=1m`),
-		d.kube(ctx, "get vkc -o wide"),
-		d.kube(ctx, "wait node/"+linuxNode+" --for=delete --timeout=3m"),
-		d.kube(ctx, "wait vkc/"+connectorName+" --for=condition=Ready --timeout=2m"),
-		d.kube(ctx, "get nodes"),
+	return d.All(
+		d.Kube(ctx, "patch vkc "+connectorName+` --type=merge -p {"spec":{"osTypes":["Windows"]}}`),
+		d.Kube(ctx, "wait vkc/"+connectorName+` --for=jsonpath={.status.conditions[?(@.type=="Retiring")].status}=True --timeout=1m`),
+		d.Kube(ctx, "get vkc -o wide"),
+		d.Kube(ctx, "wait node/"+linuxNode+" --for=delete --timeout=3m"),
+		d.Kube(ctx, "wait vkc/"+connectorName+" --for=condition=Ready --timeout=2m"),
+		d.Kube(ctx, "get nodes"),
 		d.azureGroups(ctx),
 		func() error { return d.expectNodes(ctx, windowsNode) },
 		func() error { return d.expectGroups(ctx, map[string]int{windowsNode: 1}) },
@@ -204,16 +209,16 @@ func (d *demo) removeLinux(ctx context.Context) error {
 }
 
 func (d *demo) deleteConnector(ctx context.Context) error {
-	return d.all(
-		d.kube(ctx, "delete vkc "+connectorName+" --timeout=3m"),
-		d.kube(ctx, "get nodes"),
-		d.kube(ctx, "get pods -o wide"),
-		d.kube(ctx, "get deployments,serviceaccounts,secrets,clusterrolebindings,rolebindings -A -l connector.virtual-kubelet.io/connector="+connectorName),
+	return d.All(
+		d.Kube(ctx, "delete vkc "+connectorName+" --timeout=3m"),
+		d.Kube(ctx, "get nodes"),
+		d.Kube(ctx, "get pods -o wide"),
+		d.Kube(ctx, "get deployments,serviceaccounts,secrets,clusterrolebindings,rolebindings -A -l connector.virtual-kubelet.io/connector="+connectorName),
 		d.azureGroups(ctx),
 		func() error { return d.expectNodes(ctx) },
 		func() error { return d.expectGroups(ctx, map[string]int{}) },
 		func() error { return d.expectChildren(ctx) },
-		d.kube(ctx, "delete -f "+workloads+" --timeout=1m"),
+		d.Kube(ctx, "delete -f "+workloads+" --timeout=1m"),
 		func() error { return d.expectNoPods(ctx) },
 	)
 }
@@ -221,7 +226,7 @@ func (d *demo) deleteConnector(ctx context.Context) error {
 // end takes the sandbox down, also after an interrupt.
 func (d *demo) end() error {
 	if d.Keep {
-		d.print("\nThe sandbox is left up, as asked:\n   export KUBECONFIG=%s\n   bin/sandbox down --name %s\n", d.Sandbox.Kubeconfig(), d.Sandbox.Name())
+		d.Print("\nThe sandbox is left up, as asked:\n   export KUBECONFIG=%s\n   bin/sandbox down --name %s\n", d.Sandbox.Kubeconfig(), d.Sandbox.Name())
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), takeDownTimeout)
@@ -232,13 +237,13 @@ func (d *demo) end() error {
 
 // explain prints what is there instead of what was awaited, and keeps the logs.
 func (d *demo) explain(ctx context.Context, cause error) {
-	d.print("\n── This went wrong: %v\n   What is there instead:\n", cause)
-	if d.kubectl == "" || d.Sandbox.Require() != nil {
+	d.Print("\n── This went wrong: %v\n   What is there instead:\n", cause)
+	if d.Kubectl == "" || d.Sandbox.Require() != nil {
 		return
 	}
 	look := func(do func() error) {
 		if err := do(); err != nil {
-			d.print("   %v\n", err)
+			d.Print("   %v\n", err)
 		}
 	}
 	for _, command := range []string{
@@ -248,19 +253,19 @@ func (d *demo) explain(ctx context.Context, cause error) {
 		"get events -A --sort-by=.metadata.creationTimestamp",
 		"logs -n " + operatorNamespace + " deployment/vk-connector-operator --tail=50",
 	} {
-		look(d.kube(ctx, command))
+		look(d.Kube(ctx, command))
 	}
 	look(d.azureGroups(ctx))
 	if d.Keep {
-		d.print("\n   The logs: bin/sandbox logs COMPONENT --name %s (%s)\n", d.Sandbox.Name(), strings.Join(cluster.Components(), ", "))
+		d.Print("\n   The logs: bin/sandbox logs COMPONENT --name %s (%s)\n", d.Sandbox.Name(), strings.Join(cluster.Components(), ", "))
 		return
 	}
 	folder, err := d.keepLogs()
 	if err != nil {
-		d.print("   the logs can't be kept: %v\n", err)
+		d.Print("   the logs can't be kept: %v\n", err)
 		return
 	}
-	d.print("\n   The logs: %s\n   KEEP=1 leaves the sandbox up to look around.\n", folder)
+	d.Print("\n   The logs: %s\n   KEEP=1 leaves the sandbox up to look around.\n", folder)
 }
 
 func (d *demo) keepLogs() (string, error) {

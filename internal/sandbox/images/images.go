@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package images assembles container images from single static programs, under the very
+// Package images assembles container images from static programs and files, under the very
 // references that manifests name; it never pulls and never pushes one.
 package images
 
@@ -9,9 +9,13 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -37,10 +41,16 @@ const nonroot = "65532:65532"
 // Spec says what an image is made of.
 type Spec struct {
 	Reference string
-	// Program is the file on this machine and Path its place in the image, the entrypoint.
+	// Program is the file on this machine and Path its place in the image, the entrypoint. An image of files alone has
+	// neither.
 	Program string
 	Path    string
-	User    string
+	// Args are the entrypoint's, unless a pod has its own.
+	Args []string
+	User string
+	// Files are other files of this machine, or folders with all that is in them, by their places in the image.
+	Files  map[string]string
+	Labels map[string]string
 	// TrustStore are the only certificates that programs in it trust, PEM encoded.
 	TrustStore []byte
 }
@@ -70,9 +80,9 @@ func Write(archive string, specs ...Spec) error {
 		if err != nil {
 			return err
 		}
-		image, err := assemble(spec)
+		image, err := Assemble(spec)
 		if err != nil {
-			return fmt.Errorf("assembling the image %s: %w", spec.Reference, err)
+			return err
 		}
 		images[reference] = image
 	}
@@ -80,6 +90,15 @@ func Write(archive string, specs ...Spec) error {
 		return fmt.Errorf("writing images to %s: %w", archive, err)
 	}
 	return nil
+}
+
+// Assemble makes an image.
+func Assemble(spec Spec) (v1.Image, error) {
+	image, err := assemble(spec)
+	if err != nil {
+		return nil, fmt.Errorf("assembling the image %s: %w", spec.Reference, err)
+	}
+	return image, nil
 }
 
 func assemble(spec Spec) (v1.Image, error) {
@@ -101,13 +120,16 @@ func assemble(spec Spec) (v1.Image, error) {
 	file.Config.User = spec.User
 	file.Config.WorkingDir = "/"
 	file.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	file.Config.Entrypoint = []string{spec.Path}
+	file.Config.Labels = spec.Labels
+	if spec.Path != "" {
+		file.Config.Entrypoint, file.Config.Cmd = []string{spec.Path}, spec.Args
+	}
 	return mutate.ConfigFile(image, file)
 }
 
 // writeTar has no times and no owners, so equal contents make equal images.
 func (s Spec) writeTar(target io.Writer) error {
-	archive := tar.NewWriter(target)
+	archive := writer{Writer: tar.NewWriter(target), made: map[string]bool{}}
 	texts := map[string][]byte{
 		"etc/passwd": []byte("root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/home/nonroot:/sbin/nologin\n"),
 		"etc/group":  []byte("root:x:0:\nnonroot:x:65532:\n"),
@@ -115,46 +137,83 @@ func (s Spec) writeTar(target io.Writer) error {
 	if s.TrustStore != nil {
 		texts["etc/ssl/certs/ca-certificates.crt"] = s.TrustStore
 	}
-	program := strings.TrimPrefix(s.Path, "/")
-	made := map[string]bool{}
-	for _, file := range []string{"etc/passwd", "etc/group", "etc/ssl/certs/ca-certificates.crt", "tmp/", program} {
-		if err := writeFolders(archive, file, made); err != nil {
-			return err
-		}
-		text, ok := texts[file]
-		if !ok {
-			continue
-		}
-		if err := archive.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(text))}); err != nil {
-			return err
-		}
-		if _, err := archive.Write(text); err != nil {
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		if err := archive.text(name, texts[name]); err != nil {
 			return err
 		}
 	}
-	if err := copyProgram(archive, program, s.Program); err != nil {
+	if err := archive.folders("tmp"); err != nil {
 		return err
+	}
+	files := maps.Clone(s.Files)
+	if s.Path != "" {
+		if files == nil {
+			files = map[string]string{}
+		}
+		files[s.Path] = s.Program
+	}
+	for _, place := range slices.Sorted(maps.Keys(files)) {
+		if err := archive.copy(strings.TrimPrefix(place, "/"), files[place]); err != nil {
+			return err
+		}
 	}
 	return archive.Close()
 }
 
-func writeFolders(archive *tar.Writer, file string, made map[string]bool) error {
-	dir := path.Dir(file)
-	if dir == "." || made[dir] {
-		return nil
-	}
-	if err := writeFolders(archive, dir, made); err != nil {
-		return err
-	}
-	made[dir] = true
-	mode := int64(0o755)
-	if dir == "tmp" {
-		mode = 0o1777
-	}
-	return archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: mode})
+type writer struct {
+	*tar.Writer
+	made map[string]bool
 }
 
-func copyProgram(archive *tar.Writer, target, source string) error {
+// folders makes a folder and those that it is in.
+func (w writer) folders(folder string) error {
+	if folder == "." || w.made[folder] {
+		return nil
+	}
+	if err := w.folders(path.Dir(folder)); err != nil {
+		return err
+	}
+	w.made[folder] = true
+	mode := int64(0o755)
+	if folder == "tmp" {
+		mode = 0o1777
+	}
+	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: folder + "/", Mode: mode})
+}
+
+func (w writer) text(target string, content []byte) error {
+	if err := w.folders(path.Dir(target)); err != nil {
+		return err
+	}
+	if err := w.WriteHeader(&tar.Header{Name: target, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		return err
+	}
+	_, err := w.Write(content)
+	return err
+}
+
+// copy copies a file, or a folder with all that is in it.
+func (w writer) copy(target, source string) error {
+	return filepath.WalkDir(source, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(source, name)
+		if err != nil {
+			return err
+		}
+		place := path.Join(target, filepath.ToSlash(relative))
+		if entry.IsDir() {
+			return w.folders(place)
+		}
+		return w.copyFile(place, name)
+	})
+}
+
+func (w writer) copyFile(target, source string) error {
+	if err := w.folders(path.Dir(target)); err != nil {
+		return err
+	}
 	file, err := os.Open(source)
 	if err != nil {
 		return err
@@ -164,9 +223,13 @@ func copyProgram(archive *tar.Writer, target, source string) error {
 	if err != nil {
 		return err
 	}
-	if err := archive.WriteHeader(&tar.Header{Name: target, Mode: 0o755, Size: info.Size()}); err != nil {
+	mode := int64(0o644)
+	if info.Mode()&0o100 != 0 {
+		mode = 0o755
+	}
+	if err := w.WriteHeader(&tar.Header{Name: target, Mode: mode, Size: info.Size()}); err != nil {
 		return err
 	}
-	_, err = io.Copy(archive, file)
+	_, err = io.Copy(w, file)
 	return err
 }

@@ -55,6 +55,39 @@ func TestWrite(t *testing.T) {
 	}
 }
 
+func TestAssembleFiles(t *testing.T) {
+	g := NewWithT(t)
+	folder := t.TempDir()
+	for name, mode := range map[string]os.FileMode{"deep/data": 0o600, "program": 0o750} {
+		g.Expect(os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o755)).To(Succeed())
+		g.Expect(os.WriteFile(filepath.Join(folder, name), []byte(name), mode)).To(Succeed())
+	}
+	program := filepath.Join(folder, "program")
+	image, err := images.Assemble(images.Spec{
+		Reference: "ghcr.io/owner/files:v1", Program: program, Path: "/bin/program", Args: []string{"serve"},
+		Files:  map[string]string{"/all": folder, "/bin/other": program},
+		Labels: map[string]string{"key": "value"},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	file, err := image.ConfigFile()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(file.Config.Cmd).To(ConsistOf("serve"))
+	g.Expect(file.Config.Labels).To(HaveKeyWithValue("key", "value"))
+	layers, err := image.Layers()
+	g.Expect(err).NotTo(HaveOccurred())
+	content, err := layers[0].Uncompressed()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(contents(t, content)).To(And(
+		HaveKeyWithValue("/all/deep/data", "deep/data"), HaveKeyWithValue("/all/program", "program"),
+		HaveKeyWithValue("/bin/program", "program"), HaveKeyWithValue("/bin/other", "program")))
+
+	image, err = images.Assemble(images.Spec{Reference: "ghcr.io/owner/files:v1", Files: map[string]string{"/all": folder}})
+	g.Expect(err).NotTo(HaveOccurred())
+	file, err = image.ConfigFile()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(file.Config.Entrypoint).To(BeEmpty())
+}
+
 func TestWriteNamesWhatIsWrong(t *testing.T) {
 	g := NewWithT(t)
 	err := images.Write(filepath.Join(t.TempDir(), "images.tar"),

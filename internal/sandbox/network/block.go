@@ -54,7 +54,10 @@ func (b Block) Node() netip.Addr { return b.at(0, 2) }
 // Azure is the address of the simulated Azure.
 func (b Block) Azure() netip.Addr { return b.at(0, 3) }
 
-// LinkPrefix is the range of Host, Node and Azure.
+// Origin is the address of what images and repositories are fetched from.
+func (b Block) Origin() netip.Addr { return b.at(0, 4) }
+
+// LinkPrefix is the range of Host, Node, Azure and Origin.
 func (b Block) LinkPrefix() netip.Prefix { return netip.PrefixFrom(b.at(0, 0), 24) }
 
 // Services is the range of Service addresses.

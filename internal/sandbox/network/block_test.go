@@ -19,6 +19,7 @@ func TestFirstBlock(t *testing.T) {
 	g.Expect(block.Host()).To(Equal(netip.MustParseAddr("198.18.0.1")))
 	g.Expect(block.Node()).To(Equal(netip.MustParseAddr("198.18.0.2")))
 	g.Expect(block.Azure()).To(Equal(netip.MustParseAddr("198.18.0.3")))
+	g.Expect(block.Origin()).To(Equal(netip.MustParseAddr("198.18.0.4")))
 	g.Expect(block.Services()).To(Equal(netip.MustParsePrefix("198.18.1.0/24")))
 	g.Expect(block.DNS()).To(Equal(netip.MustParseAddr("198.18.1.10")))
 	g.Expect(block.Pods()).To(Equal(netip.MustParsePrefix("198.18.4.0/22")))
@@ -43,6 +44,7 @@ func TestBlocksAreApartAndInRange(t *testing.T) {
 			all = append(all, prefix)
 		}
 		g.Expect(block.LinkPrefix().Contains(block.Azure())).To(BeTrue())
+		g.Expect(block.LinkPrefix().Contains(block.Origin())).To(BeTrue())
 	}
 	g.Expect(links).To(HaveLen(network.Blocks))
 	for _, index := range []int{-1, network.Blocks} {

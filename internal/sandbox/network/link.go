@@ -58,12 +58,16 @@ func connect(block Block, pid int, alias string) error {
 
 func configureGuest(guest *netlink.Handle, block Block) error {
 	bits := block.LinkPrefix().Bits()
+	var addresses []string
+	for _, address := range []netip.Addr{block.Node(), block.Azure(), block.Origin()} {
+		addresses = append(addresses, netip.PrefixFrom(address, bits).String())
+	}
 	for _, end := range []struct {
 		link      string
 		addresses []string
 	}{
 		{"lo", []string{metadataAddress}},
-		{inside, []string{netip.PrefixFrom(block.Node(), bits).String(), netip.PrefixFrom(block.Azure(), bits).String()}},
+		{inside, addresses},
 	} {
 		if err := setUp(guest, end.link, end.addresses); err != nil {
 			return err

@@ -193,6 +193,18 @@ func Pipe(ctx context.Context, input, path string, args ...string) (string, erro
 	return string(output), nil
 }
 
+// Output runs a program to its end and returns what it printed on standard output alone.
+func Output(ctx context.Context, path string, args ...string) (string, error) {
+	command := exec.CommandContext(ctx, path, args...)
+	var problems strings.Builder
+	command.Stderr = &problems
+	output, err := command.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %s", command, err, strings.TrimSpace(problems.String()))
+	}
+	return string(output), nil
+}
+
 // Tail returns the last lines of a log, or what keeps them from being read.
 func Tail(path string) string {
 	file, err := os.Open(path)

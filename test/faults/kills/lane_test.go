@@ -79,7 +79,7 @@ func newLane(ctx context.Context, name, dir string, programs binaries.Set) (*lan
 	if l.k8s, err = client.New(l.admin, client.Options{Scheme: l.scheme}); err != nil {
 		return nil, err
 	}
-	if err := l.install(ctx, "config/manager/namespace.yaml", "config/crd/bases/*.yaml", "config/rbac/*.yaml"); err != nil {
+	if err := l.install(ctx, "config/manager/namespace.yaml", "config/crd/bases/*.yaml", "config/rbac/*.yaml", "config/restriction/*.yaml"); err != nil {
 		return nil, err
 	}
 	world := sandboxazure.DefaultConfig()

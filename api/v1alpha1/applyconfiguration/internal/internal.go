@@ -536,6 +536,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.virtual-kubelet.connector-operator.api.v1alpha1.VirtualKubeletConnectorStatus
+      default:
+        observedGeneration: -1
 - name: com.github.virtual-kubelet.connector-operator.api.v1alpha1.VirtualKubeletConnectorSpec
   map:
     fields:

@@ -27,7 +27,8 @@ type VirtualKubeletConnectorApplyConfiguration struct {
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
 	// spec is the desired state of the connector.
 	Spec *VirtualKubeletConnectorSpecApplyConfiguration `json:"spec,omitempty"`
-	// status is what the operator last observed.
+	// status is what the operator last observed. Default: an observedGeneration of -1, so that nobody
+	// takes a connector that was never looked at for one that works.
 	Status *VirtualKubeletConnectorStatusApplyConfiguration `json:"status,omitempty"`
 }
 

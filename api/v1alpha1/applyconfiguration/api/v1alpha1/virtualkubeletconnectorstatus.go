@@ -14,7 +14,8 @@ import (
 //
 // VirtualKubeletConnectorStatus is what the operator last observed.
 type VirtualKubeletConnectorStatusApplyConfiguration struct {
-	// observedGeneration is the generation of the connector that this status speaks of.
+	// observedGeneration is the generation of the connector that this status speaks of; -1 before there
+	// is one.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
 	// conditions say whether the connector works, and what to do where it does not. Ready sums up
 	// the others. Reconciling and Stalled are there only while they are true.

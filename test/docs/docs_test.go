@@ -211,7 +211,9 @@ func alerts(t *testing.T) []string {
 }
 
 // general are the sections of the troubleshooting that are about no condition.
-var general = []string{"How to read the status", eventSection, "When a deletion is refused", alertSection, "What several conditions say"}
+var general = []string{
+	"How to read the status", eventSection, "When a pod does not run", "When a deletion is refused", alertSection, "What several conditions say",
+}
 
 func TestTroubleshootingIsComplete(t *testing.T) {
 	g := NewWithT(t)

@@ -37,6 +37,8 @@ type NotOwnedError struct {
 	Key  client.ObjectKey
 	// Connector is the connector that owns the object; empty where none does.
 	Connector string
+	// Leaving says that the other connector gives the object up.
+	Leaving bool
 }
 
 // Error names the object and the remedy.
@@ -233,6 +235,11 @@ func (a *Applier) write(ctx context.Context, c child) (bool, error) {
 		if equality.Semantic.DeepEqual(owned, c.desired) {
 			return a.removeStrays(ctx, c)
 		}
+		if c.rebinds() {
+			if err := a.unbind(ctx, c); err != nil {
+				return false, err
+			}
+		}
 	}
 	if err := a.Client.Apply(ctx, c.desired, FieldOwner, client.ForceOwnership); err != nil {
 		return false, err
@@ -240,6 +247,38 @@ func (a *Applier) write(ctx context.Context, c child) (bool, error) {
 	// What was applied is now what the API server has answered.
 	deployment, ok := c.desired.(*applyappsv1.DeploymentApplyConfiguration)
 	return ok && ptr.Deref(deployment.Generation, 0) != c.object.GetGeneration(), nil
+}
+
+// rebinds reports whether a binding is of another role than it is to be: the API server does not let that be changed.
+func (c child) rebinds() bool {
+	var is rbacv1.RoleRef
+	var want *applyrbacv1.RoleRefApplyConfiguration
+	switch desired := c.desired.(type) {
+	case *applyrbacv1.RoleBindingApplyConfiguration:
+		want = desired.RoleRef
+	case *applyrbacv1.ClusterRoleBindingApplyConfiguration:
+		want = desired.RoleRef
+	}
+	switch object := c.object.(type) {
+	case *rbacv1.RoleBinding:
+		is = object.RoleRef
+	case *rbacv1.ClusterRoleBinding:
+		is = object.RoleRef
+	}
+	return want != nil && is != rbacv1.RoleRef{
+		APIGroup: ptr.Deref(want.APIGroup, ""), Kind: ptr.Deref(want.Kind, ""), Name: ptr.Deref(want.Name, ""),
+	}
+}
+
+// unbind deletes a binding that is about to be made anew. The cache is not waited for: it may not show the one that goes, and
+// shows the one that comes.
+func (a *Applier) unbind(ctx context.Context, c child) error {
+	uid := c.object.GetUID()
+	err := a.Client.Delete(ctx, c.object, client.Preconditions{UID: &uid}, client.DisableReadYourWritesConsistency)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete it, as it is of another role: %w", err)
+	}
+	return nil
 }
 
 // removeStrays takes away what others have put into the spec of a Deployment: it would reach the

@@ -267,6 +267,13 @@ func (p *pass) applyNode(ctx context.Context, node *status.Node) {
 		}
 	}
 	node.Changed, err = p.reconciler.Applier.Apply(ctx, node.Desired.Node, children, node.Observed.Has)
+	if notOwned, ok := errors.AsType[*apply.NotOwnedError](err); ok && notOwned.Connector != "" {
+		leaving, unknown := p.reconciler.Discoverer.Leaves(ctx, notOwned.Connector, node.Desired.Name)
+		if unknown != nil {
+			p.fail(unknown)
+		}
+		notOwned.Leaving = leaving
+	}
 	if explains(err) {
 		node.Blocked = err
 		p.lookAgain(blockedInterval)

@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,6 +86,29 @@ func (d *Discoverer) Rival(
 		return nil, nil
 	}
 	return first, nil
+}
+
+// Leaves reports whether a connector gives up what it has of a node that it does not come to: it is being deleted, removes
+// the node, or has not been looked at since its spec changed. One that is suspended does not, nor does one that keeps the
+// node, or does not exist.
+func (d *Discoverer) Leaves(ctx context.Context, connector, nodeName string) (bool, error) {
+	var owner v1alpha1.VirtualKubeletConnector
+	err := d.Cache.Get(ctx, client.ObjectKey{Name: connector}, &owner)
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("get VirtualKubeletConnector %s: %w", connector, err)
+	case !owner.DeletionTimestamp.IsZero():
+		return true, nil
+	case owner.Spec.Suspend:
+		return false, nil
+	case owner.Status.ObservedGeneration != owner.Generation:
+		return true, nil
+	}
+	return slices.ContainsFunc(owner.Status.Nodes, func(n v1alpha1.NodeStatus) bool {
+		return n.Name == nodeName && meta.IsStatusConditionTrue(n.Conditions, v1alpha1.ConditionRetiring)
+	}), nil
 }
 
 func older(a, b *v1alpha1.VirtualKubeletConnector) bool {

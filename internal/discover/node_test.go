@@ -219,6 +219,56 @@ func TestRival(t *testing.T) {
 	})
 }
 
+func TestLeaves(t *testing.T) {
+	const node = "edge-linux-eastus"
+	suspended := func(c *v1alpha1.VirtualKubeletConnector) { c.Spec.Suspend = true }
+	deleted := func(c *v1alpha1.VirtualKubeletConnector) {
+		c.DeletionTimestamp, c.Finalizers = &metav1.Time{Time: time.Now()}, []string{v1alpha1.Finalizer}
+	}
+	edited := func(c *v1alpha1.VirtualKubeletConnector) { c.Generation = 2 }
+	has := func(name, condition string, status metav1.ConditionStatus) func(*v1alpha1.VirtualKubeletConnector) {
+		return func(c *v1alpha1.VirtualKubeletConnector) {
+			c.Status.Nodes = []v1alpha1.NodeStatus{
+				{Name: "another", Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}}},
+				{Name: name, Conditions: []metav1.Condition{{Type: condition, Status: status}}},
+			}
+		}
+	}
+	removes := has(node, v1alpha1.ConditionRetiring, metav1.ConditionTrue)
+	for name, test := range map[string]struct {
+		edits []func(*v1alpha1.VirtualKubeletConnector)
+		want  bool
+	}{
+		"removes it":                        {edits: []func(*v1alpha1.VirtualKubeletConnector){removes}, want: true},
+		"is deleted":                        {edits: []func(*v1alpha1.VirtualKubeletConnector){deleted}, want: true},
+		"is deleted, and was suspended":     {edits: []func(*v1alpha1.VirtualKubeletConnector){suspended, deleted}, want: true},
+		"was edited a moment ago":           {edits: []func(*v1alpha1.VirtualKubeletConnector){edited}, want: true},
+		"was suspended a moment ago":        {edits: []func(*v1alpha1.VirtualKubeletConnector){edited, suspended}},
+		"was suspended while it removed it": {edits: []func(*v1alpha1.VirtualKubeletConnector){removes, suspended}},
+		"keeps it":                          {edits: []func(*v1alpha1.VirtualKubeletConnector){has(node, v1alpha1.ConditionReady, metav1.ConditionTrue)}},
+		"removes another":                   {edits: []func(*v1alpha1.VirtualKubeletConnector){has("other", v1alpha1.ConditionRetiring, metav1.ConditionTrue)}},
+		"knows nothing of it":               {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			owner := connector(append(test.edits, func(c *v1alpha1.VirtualKubeletConnector) {
+				c.Generation, c.Status.ObservedGeneration = max(c.Generation, 1), 1
+			})...)
+			w := newWorld(t, owner)
+			w.g.Expect(w.Leaves(t.Context(), owner.Name, node)).To(Equal(test.want))
+		})
+	}
+	t.Run("does not exist", func(t *testing.T) {
+		w := newWorld(t)
+		w.g.Expect(w.Leaves(t.Context(), "nobody", node)).To(BeFalse())
+	})
+	t.Run("can't be read", func(t *testing.T) {
+		w := newWorld(t)
+		w.fails(&v1alpha1.VirtualKubeletConnector{})
+		_, err := w.Leaves(t.Context(), "other", node)
+		w.g.Expect(err).To(MatchError("get VirtualKubeletConnector other: the API server is gone"))
+	})
+}
+
 func TestCertificates(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	mint := func(g Gomega, host string, at time.Time) Certificate {

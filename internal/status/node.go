@@ -96,7 +96,7 @@ func waitsFor(node Node) string {
 		return ""
 	case errors.As(node.Blocked, &rival) && rival.Leaving:
 		return "connector " + rival.Connector + ", which is being deleted, has removed its own of this name"
-	case errors.As(node.Blocked, &notOwned) && notOwned.Connector != "":
+	case errors.As(node.Blocked, &notOwned) && notOwned.Leaving:
 		return "connector " + notOwned.Connector + ", which does not ask for it any more, has removed its own of this name"
 	}
 	return ""

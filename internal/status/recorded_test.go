@@ -69,6 +69,7 @@ var verdicts = map[string]string{
 	"former node of the name":                                 inProgress,
 	"former node of the name, before the first start":         inProgress,
 	"object of a connector that does not ask for it any more": inProgress,
+	"object of a connector that does not ask for it any more, and keeps it": failed,
 	"deleted": terminating,
 	"object of another connector, of a node that runs":           failed,
 	"deleted, with nothing left to name":                         terminating,

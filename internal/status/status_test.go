@@ -385,13 +385,23 @@ var connectorCases = map[string]connectorCase{
 		},
 	},
 	"object of a connector that does not ask for it any more": {
-		in: settled(fresh, blocked(fmt.Errorf("apply: %w", &apply.NotOwnedError{Kind: "Node", Key: client.ObjectKey{Name: linux}, Connector: "other"}))),
+		in: settled(fresh, blocked(fmt.Errorf("apply: %w", &apply.NotOwnedError{
+			Kind: "Node", Key: client.ObjectKey{Name: linux}, Connector: "other", Leaving: true,
+		}))),
 		want: map[string]string{
 			"Ready": "False WaitingForRetirement: node " + linux +
 				" starts once connector other, which does not ask for it any more, has removed its own of this name",
 			"Reconciling": "True Progressing: node " + linux +
 				" starts once connector other, which does not ask for it any more, has removed its own of this name",
 			"Stalled": "",
+		},
+	},
+	"object of a connector that does not ask for it any more, and keeps it": {
+		in: settled(fresh, blocked(&apply.NotOwnedError{Kind: "Node", Key: client.ObjectKey{Name: linux}, Connector: "other"})),
+		want: map[string]string{
+			"Ready":       "False NotOwned: Node " + linux + " belongs to connector other: set another spec.node.namePrefix",
+			"Stalled":     "True UserActionNeeded: Node " + linux + " belongs to connector other: set another spec.node.namePrefix",
+			"Reconciling": "",
 		},
 	},
 	"object of another connector, of a node that runs": {

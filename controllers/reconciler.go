@@ -298,7 +298,8 @@ func explains(err error) bool {
 }
 
 func (p *pass) mend(ctx context.Context) {
-	for _, node := range p.input.Nodes {
+	for i := range p.input.Nodes {
+		node := &p.input.Nodes[i]
 		if !p.desires(node.Desired.Hash()) || node.Observed == nil {
 			continue
 		}
@@ -310,7 +311,7 @@ func (p *pass) mend(ctx context.Context) {
 		had := p.hadNode(node.Desired.Name)
 		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, had != ""); err != nil {
 			p.lose(node.Desired.Name, had)
-			p.fail(err)
+			p.refused(node, err)
 		}
 		if node.Held != nil {
 			if err := p.reconciler.Mender.Start(ctx, node.Observed); err != nil {
@@ -330,6 +331,18 @@ func (p *pass) mend(ctx context.Context) {
 		}
 		p.attend(ctx, kept)
 	}
+}
+
+// refused has the status tell what the API server forbids; else an error is one.
+func (p *pass) refused(node *status.Node, err error) {
+	if !apierrors.IsForbidden(err) {
+		p.fail(err)
+		return
+	}
+	if node.Blocked == nil {
+		node.Blocked = err
+	}
+	p.lookAgain(blockedInterval)
 }
 
 // attend sees to a node whose virtual kubelet does not do what it should.

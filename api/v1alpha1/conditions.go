@@ -139,7 +139,8 @@ const (
 	ReasonTenantNotFound = "TenantNotFound"
 	// ReasonCloudMismatch: the credentials belong to another cloud than the connector.
 	ReasonCloudMismatch = "CloudMismatch"
-	// ReasonForbidden: the identity lacks rights on the resource group.
+	// ReasonForbidden: the identity lacks rights on the resource group. Of the conditions Resolved and Retiring: the API server
+	// forbids the operator something.
 	ReasonForbidden = "Forbidden"
 	// ReasonDenied: a deny assignment, a policy or a lock takes rights on the resource group away.
 	ReasonDenied = "Denied"

@@ -15,6 +15,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
@@ -42,6 +43,8 @@ const (
 	podPatience = 3 * time.Minute
 	// downtime is how long a virtual kubelet that does not run is waited for by pods that are to end.
 	downtime = 30 * time.Second
+	// refusedInterval is how soon it is tried again what the API server forbids: no watch tells of its policies.
+	refusedInterval = 30 * time.Second
 )
 
 // Progress is how far the removal of a node has come.
@@ -114,6 +117,16 @@ type visit struct {
 // Retire makes one pass over a node that is no longer desired. The credentials of the connector's spec
 // are used where they are of the same identity in Azure as the node's.
 func (r *Retirer) Retire(ctx context.Context, node *observe.Node, spec resolve.Resolved) (Progress, error) {
+	progress, err := r.retire(ctx, node, spec)
+	if !apierrors.IsForbidden(err) {
+		return progress, err
+	}
+	progress.Stuck, progress.After = true, refusedInterval
+	progress.set(v1alpha1.ReasonForbidden, "the API server refuses what the removal needs: %s", err)
+	return progress, nil
+}
+
+func (r *Retirer) retire(ctx context.Context, node *observe.Node, spec resolve.Resolved) (Progress, error) {
 	progress := Progress{Node: node.Name, OSType: node.OSType()}
 	progress.set(v1alpha1.ReasonDraining, "looking at what is left of the node")
 	node, found, err := r.complete(ctx, node, spec.Namespace)

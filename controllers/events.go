@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ const (
 	eventResumed                 = "Resumed"
 	eventDrained                 = "Drained"
 	eventRetired                 = "Retired"
+	eventVanished                = "Vanished"
 	eventRetirementCanceled      = "RetirementCanceled"
 	eventContainerGroupsRetained = "ContainerGroupsRetained"
 	eventContainerGroupsGone     = "ContainerGroupsGone"
@@ -96,6 +98,7 @@ var eventTypes = map[string]string{
 	eventResumed:                 corev1.EventTypeNormal,
 	eventDrained:                 corev1.EventTypeNormal,
 	eventRetired:                 corev1.EventTypeNormal,
+	eventVanished:                corev1.EventTypeWarning,
 	eventRetirementCanceled:      corev1.EventTypeNormal,
 	eventContainerGroupsRetained: corev1.EventTypeWarning,
 	eventContainerGroupsGone:     corev1.EventTypeNormal,
@@ -122,21 +125,16 @@ func (r *Reconciler) record(connector *v1alpha1.VirtualKubeletConnector, node, r
 }
 
 // tell records an event for every condition that has changed its status or reason to something that a
-// person wants to know. What is told of removals is told as they go on.
+// person wants to know. What is told of removals, and of what they leave, is told as they go on.
 func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, stored, computed v1alpha1.VirtualKubeletConnectorStatus) {
 	for _, condition := range computed.Conditions {
 		if worthTelling(stored.Conditions, condition) {
 			r.record(connector, nodeOf(computed.Nodes, condition.Type), condition.Reason, actionReconcile, condition.Message)
 		}
 	}
-	ended := func(conditionType string) bool {
-		return meta.IsStatusConditionTrue(stored.Conditions, conditionType) && meta.FindStatusCondition(computed.Conditions, conditionType) == nil
-	}
-	if ended(v1alpha1.ConditionSuspended) {
+	suspended := v1alpha1.ConditionSuspended
+	if meta.IsStatusConditionTrue(stored.Conditions, suspended) && meta.FindStatusCondition(computed.Conditions, suspended) == nil {
 		r.record(connector, "", eventResumed, actionReconcile, "spec.suspend is false: the operator goes on")
-	}
-	if ended(v1alpha1.ConditionContainerGroupsRetained) {
-		r.record(connector, "", eventContainerGroupsGone, actionRetire, "the container groups that were left in Azure are not there any more")
 	}
 }
 
@@ -202,6 +200,8 @@ func (r *Reconciler) tellRemoval(connector *v1alpha1.VirtualKubeletConnector, re
 	remain := progress.Reason == v1alpha1.ReasonContainerGroupsRemain && len(progress.Remaining) > 0 // and not: is being asked
 	step(remain, v1alpha1.ReasonContainerGroupsRemain, ": "+progress.Message)
 	removal.retained = removal.retained || progress.Retained != nil
+	removal.settled = removal.settled || progress.Settled
+	removal.resourceGroup = cmp.Or(progress.ResourceGroup, removal.resourceGroup)
 
 	blocked := ""
 	if progress.Stuck || progress.Reason == v1alpha1.ReasonEvictionBlocked || progress.Reason == v1alpha1.ReasonAzureNotAsked {
@@ -213,8 +213,16 @@ func (r *Reconciler) tellRemoval(connector *v1alpha1.VirtualKubeletConnector, re
 	removal.blocked = blocked
 }
 
-// tellRetired records that a node is removed.
+// tellRetired records that a node is removed, or that its objects are gone before that could be done.
 func (r *Reconciler) tellRetired(connector *v1alpha1.VirtualKubeletConnector, removal *removal) {
+	if !removal.settled {
+		note := "the objects of node " + removal.node + " are gone before it was removed: " + unknown(removal.node)
+		if removal.resourceGroup != "" {
+			note += "; look in resource group " + removal.resourceGroup + " for those with the tag NodeName=" + removal.node
+		}
+		r.record(connector, removal.node, eventVanished, actionRetire, note)
+		return
+	}
 	note := "node " + removal.node + " is removed, and nothing of it is left in Azure"
 	if removal.retained {
 		note = "node " + removal.node + " is removed, but for the container groups that were left in Azure"
@@ -224,9 +232,16 @@ func (r *Reconciler) tellRetired(connector *v1alpha1.VirtualKubeletConnector, re
 
 // tellRemoved records that a deleted connector is about to go.
 func (r *Reconciler) tellRemoved(connector *v1alpha1.VirtualKubeletConnector) {
+	retained := len(connector.Status.RetainedContainerGroups) > 0
 	note := "nothing of the connector is left, neither in the cluster nor in Azure"
-	if len(connector.Status.RetainedContainerGroups) > 0 {
+	if retained {
 		note = "nothing of the connector is left, but for the container groups that were left in Azure"
+	}
+	if vanished := r.removals.vanished(connector); len(vanished) > 0 {
+		note = "nothing of the connector is left in the cluster; " + unknown(vanished...)
+		if retained {
+			note += ", and others were left there"
+		}
 	}
 	r.record(connector, "", eventRemoved, actionRetire, note)
 }
@@ -234,6 +249,10 @@ func (r *Reconciler) tellRemoved(connector *v1alpha1.VirtualKubeletConnector) {
 // tellRetained records which container groups are left in Azure.
 func (r *Reconciler) tellRetained(connector *v1alpha1.VirtualKubeletConnector, left v1alpha1.RetainedContainerGroups) {
 	r.record(connector, left.NodeName, eventContainerGroupsRetained, actionRetire, "left in Azure, and billed: "+retire.Describe(left))
+}
+
+func unknown(nodes ...string) string {
+	return "whether Azure has container groups of " + strings.Join(nodes, ", ") + ", which would be billed, is not known"
 }
 
 func cut(note string) string {

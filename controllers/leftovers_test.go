@@ -97,7 +97,7 @@ var _ = Describe("What a virtual kubelet leaves", func() {
 		Eventually(story(ctx, now.UID)).Should(ContainElements(
 			HavePrefix("Warning ContainerGroupsRetained "+linuxNode+": left in Azure, and billed: container group default-web of node "+linuxNode),
 			"Normal Retired "+linuxNode+": node "+linuxNode+" is removed, but for the container groups that were left in Azure",
-			"Normal ContainerGroupsGone: the container groups that were left in Azure are not there any more"))
+			HavePrefix("Normal ContainerGroupsGone "+linuxNode+": not in Azure any more: container group default-web of node "+linuxNode)))
 	})
 
 	It("by a Deployment that somebody deletes is drained by its budgets, and ended by the operator", func(ctx SpecContext) {

@@ -75,10 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	for _, removal := range r.removals.end(connector.Name, snapshot) {
-		r.Metrics.Removed(r.Clock.Since(removal.since))
-		r.tellRetired(connector, removal)
-	}
+	r.endRemovals(connector, snapshot)
 	pass := pass{reconciler: r, input: &in, snapshot: snapshot}
 	pass.recall()
 	if err := pass.look(ctx); err != nil {
@@ -90,15 +87,31 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		pass.retire(ctx)
 	}
 	if pass.gone() {
-		return ctrl.Result{}, errors.Join(pass.err, r.release(ctx, connector))
+		if err := errors.Join(pass.err, r.release(ctx, connector)); err != nil {
+			return ctrl.Result{}, err
+		}
+		r.removals.forget(connector.Name)
+		return ctrl.Result{}, nil
 	}
 	if err := r.writeStatus(ctx, connector, status.Compute(in)); err != nil {
 		pass.fail(err)
+	} else {
+		pass.tellDisappeared()
 	}
 	if pass.err != nil {
 		return ctrl.Result{}, pass.err
 	}
 	return ctrl.Result{RequeueAfter: pass.after}, nil
+}
+
+// endRemovals tells of the nodes that are gone by now, and measures how long the removals of those took that were removed.
+func (r *Reconciler) endRemovals(connector *v1alpha1.VirtualKubeletConnector, left observe.Snapshot) {
+	for _, removal := range r.removals.end(connector.Name, left) {
+		if removal.settled {
+			r.Metrics.Removed(r.Clock.Since(removal.since))
+		}
+		r.tellRetired(connector, removal)
+	}
 }
 
 // connector returns a connector that is held by the finalizer. One that does not exist any more, but may
@@ -146,8 +159,10 @@ type pass struct {
 	reconciler *Reconciler
 	input      *status.Input
 	snapshot   observe.Snapshot
-	after      time.Duration
-	err        error
+	// disappeared are container groups that were left in Azure, and are not there any more.
+	disappeared []v1alpha1.RetainedContainerGroups
+	after       time.Duration
+	err         error
 }
 
 func (p *pass) fail(err error) { p.err = errors.Join(p.err, err) }
@@ -303,11 +318,7 @@ func (p *pass) mend(ctx context.Context) {
 		if !p.desires(node.Desired.Hash()) || node.Observed == nil {
 			continue
 		}
-		p.reconciler.Retirer.Forget(node.Desired.Hash())
-		if p.reconciler.removals.cancel(p.input.Connector.Name, node.Desired.Hash()) {
-			p.reconciler.record(p.input.Connector, node.Desired.Name, eventRetirementCanceled, actionRetire,
-				"node "+node.Desired.Name+" is wanted again, and stays")
-		}
+		p.callOff(node.Desired.Hash(), node.Desired.Name, " is wanted again, and stays")
 		had := p.hadNode(node.Desired.Name)
 		if err := p.reconciler.Mender.Mend(ctx, node.Desired, node.Observed, p.input.Preflight.GoodSince, had != ""); err != nil {
 			p.lose(node.Desired.Name, had)
@@ -321,6 +332,7 @@ func (p *pass) mend(ctx context.Context) {
 		p.attend(ctx, node.Observed)
 	}
 	for _, kept := range p.input.Kept {
+		p.callOff(kept.Hash, kept.Name, " stays, as the one that is to replace it can't be started")
 		had := p.hadNode(kept.Name)
 		if err := p.reconciler.Mender.Keep(ctx, kept, had != ""); err != nil {
 			p.lose(kept.Name, had)
@@ -343,6 +355,14 @@ func (p *pass) refused(node *status.Node, err error) {
 		node.Blocked = err
 	}
 	p.lookAgain(blockedInterval)
+}
+
+// callOff forgets the removal of a node that stays, if there was one, and tells why.
+func (p *pass) callOff(hash, node, why string) {
+	p.reconciler.Retirer.Forget(hash)
+	if p.reconciler.removals.cancel(p.input.Connector.Name, hash) {
+		p.reconciler.record(p.input.Connector, node, eventRetirementCanceled, actionRetire, "node "+node+why)
+	}
 }
 
 // attend sees to a node whose virtual kubelet does not do what it should.

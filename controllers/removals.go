@@ -22,6 +22,8 @@ type removals struct {
 	mu sync.Mutex
 	// of has them by their connector's name and their identity.
 	of map[string]map[string]*removal
+	// ended has those of the nodes that are gone, in the same way.
+	ended map[string]map[string]*removal
 }
 
 // removal is what is remembered of a node that is being removed.
@@ -33,6 +35,9 @@ type removal struct {
 	blocked string
 	// retained says that container groups were left in Azure.
 	retained bool
+	// settled says that the node was removed after it was known what Azure has of it, and resourceGroup where that was.
+	settled       bool
+	resourceGroup string
 }
 
 // begin notes that a node is being removed: since now, unless the stored status knows of it for longer.
@@ -53,7 +58,11 @@ func (r *removals) begin(connector *v1alpha1.VirtualKubeletConnector, node *obse
 	begun := &removal{node: node.Name, since: now, told: sets.New[string]()}
 	if stored := storedRemoval(connector, node); stored != nil {
 		begun.since = stored.LastTransitionTime.Time
-		begun.resume(stored.Reason)
+		begun.resume(stored.Reason, meta.IsStatusConditionTrue(connector.Status.Conditions, v1alpha1.ConditionStalled))
+		begun.settled = wasSettled(connector, node.Name)
+		begun.retained = slices.ContainsFunc(connector.Status.RetainedContainerGroups, func(left v1alpha1.RetainedContainerGroups) bool {
+			return left.NodeName == node.Name
+		})
 	}
 	of[node.Hash] = begun
 	return begun
@@ -75,16 +84,32 @@ func storedRemoval(connector *v1alpha1.VirtualKubeletConnector, node *observe.No
 	return nil
 }
 
+// wasSettled reports whether the stored status says that a node was being removed after Azure was asked: it names the place
+// then.
+func wasSettled(connector *v1alpha1.VirtualKubeletConnector, node string) bool {
+	return slices.ContainsFunc(connector.Status.Nodes, func(told v1alpha1.NodeStatus) bool {
+		return told.Name == node && told.ResourceGroup != "" &&
+			conditionOf(told.Conditions, v1alpha1.ConditionRetiring).Reason == v1alpha1.ReasonRemoving
+	})
+}
+
 // resume notes what the operator before this one has told, by what it has left in the status.
-func (r *removal) resume(reason string) {
+func (r *removal) resume(reason string, stalled bool) {
 	r.told.Insert(v1alpha1.ReasonDraining)
 	switch reason {
 	case v1alpha1.ReasonDraining:
-	case v1alpha1.ReasonEvictionBlocked, v1alpha1.ReasonAzureNotAsked:
+		return
+	case v1alpha1.ReasonEvictionBlocked:
 		r.blocked = reason
-	default:
-		r.told.Insert(eventDrained, v1alpha1.ReasonContainerGroupsRemain)
+		return
+	case v1alpha1.ReasonAzureNotAsked:
+		r.blocked = reason
+	case v1alpha1.ReasonStopping:
+		if stalled { // else it is not told yet what keeps the virtual kubelet from ending
+			r.blocked = reason
+		}
 	}
+	r.told.Insert(eventDrained, v1alpha1.ReasonContainerGroupsRemain)
 }
 
 // cancel notes that a node is wanted again, and reports whether it was being removed.
@@ -93,6 +118,7 @@ func (r *removals) cancel(connector, hash string) bool {
 	defer r.mu.Unlock()
 	_, was := r.of[connector][hash]
 	delete(r.of[connector], hash)
+	delete(r.ended[connector], hash)
 	return was
 }
 
@@ -105,11 +131,50 @@ func (r *removals) end(connector string, left observe.Snapshot) []*removal {
 		if _, ok := left[hash]; ok {
 			continue
 		}
-		ended = append(ended, r.of[connector][hash])
+		gone := r.of[connector][hash]
+		ended = append(ended, gone)
 		delete(r.of[connector], hash)
+		if r.ended == nil {
+			r.ended = map[string]map[string]*removal{}
+		}
+		if r.ended[connector] == nil {
+			r.ended[connector] = map[string]*removal{}
+		}
+		r.ended[connector][hash] = gone
 	}
 	if len(r.of[connector]) == 0 {
 		delete(r.of, connector)
 	}
 	return ended
+}
+
+// vanished returns the nodes of a connector that are gone without that it was known what Azure has of them: by what was
+// seen of their removals or, where another operator has begun those, by what it has left in the status.
+func (r *removals) vanished(connector *v1alpha1.VirtualKubeletConnector) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	found, settled := sets.New[string](), sets.New[string]()
+	for _, gone := range r.ended[connector.Name] {
+		if gone.settled {
+			settled.Insert(gone.node)
+		} else {
+			found.Insert(gone.node)
+		}
+	}
+	for i := range connector.Status.Nodes {
+		told := &connector.Status.Nodes[i]
+		retiring := conditionOf(told.Conditions, v1alpha1.ConditionRetiring).Reason
+		existed := told.KubeletVersion != "" || retiring != ""
+		if existed && retiring != v1alpha1.ReasonRemoving && !settled.Has(told.Name) {
+			found.Insert(told.Name)
+		}
+	}
+	return sets.List(found)
+}
+
+// forget drops what is remembered of a connector that is gone.
+func (r *removals) forget(connector string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.ended, connector)
 }

@@ -48,10 +48,11 @@ func TestRemovals(t *testing.T) {
 			}}},
 			{Name: "windows", Conditions: []metav1.Condition{{Type: v1alpha1.ConditionReady, LastTransitionTime: metav1.NewTime(start)}}},
 		}
+		told.Status.RetainedContainerGroups = []v1alpha1.RetainedContainerGroups{{NodeName: "linux"}}
 		r.begin(told, linux, after(10))
 		r.begin(told, windows, after(10))
 		g.Expect(r.end("a", observe.Snapshot{})).To(Equal([]*removal{
-			{node: "linux", since: start, told: sets.New(v1alpha1.ReasonDraining), blocked: v1alpha1.ReasonEvictionBlocked},
+			{node: "linux", since: start, told: sets.New(v1alpha1.ReasonDraining), blocked: v1alpha1.ReasonEvictionBlocked, retained: true},
 			{node: "windows", since: after(10), told: sets.New[string]()},
 		}))
 	})
@@ -79,4 +80,35 @@ func TestRemovals(t *testing.T) {
 		g.Expect(r.cancel("a", "1")).To(BeFalse())
 		g.Expect(r.end("a", observe.Snapshot{})).To(BeEmpty())
 	})
+}
+
+func TestWhatAnotherOperatorHasTold(t *testing.T) {
+	draining, all := sets.New(v1alpha1.ReasonDraining), sets.New(v1alpha1.ReasonDraining, eventDrained, v1alpha1.ReasonContainerGroupsRemain)
+	for name, test := range map[string]struct {
+		reason        string
+		stalled       bool
+		resourceGroup string
+		want          removal
+	}{
+		"draining":                         {reason: v1alpha1.ReasonDraining, want: removal{told: draining}},
+		"a budget":                         {reason: v1alpha1.ReasonEvictionBlocked, want: removal{told: draining, blocked: v1alpha1.ReasonEvictionBlocked}},
+		"groups":                           {reason: v1alpha1.ReasonContainerGroupsRemain, want: removal{told: all}},
+		"Azure, and what came before":      {reason: v1alpha1.ReasonAzureNotAsked, want: removal{told: all, blocked: v1alpha1.ReasonAzureNotAsked}},
+		"a machine that is lost":           {reason: v1alpha1.ReasonStopping, stalled: true, want: removal{told: all, blocked: v1alpha1.ReasonStopping}},
+		"a virtual kubelet that may end":   {reason: v1alpha1.ReasonStopping, want: removal{told: all}},
+		"the last step":                    {reason: v1alpha1.ReasonRemoving, resourceGroup: "group", want: removal{told: all, settled: true}},
+		"the last step of an unknown node": {reason: v1alpha1.ReasonRemoving, want: removal{told: all}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			connector := &v1alpha1.VirtualKubeletConnector{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+			connector.Status.Nodes = []v1alpha1.NodeStatus{{Name: "linux", ResourceGroup: test.resourceGroup, Conditions: []metav1.Condition{
+				{Type: v1alpha1.ConditionRetiring, Status: metav1.ConditionTrue, Reason: test.reason},
+			}}}
+			if test.stalled {
+				connector.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionStalled, Status: metav1.ConditionTrue}}
+			}
+			test.want.node = "linux"
+			NewWithT(t).Expect((&removals{}).begin(connector, &observe.Node{Name: "linux", Hash: "1"}, time.Now())).To(Equal(&test.want))
+		})
+	}
 }

@@ -83,7 +83,7 @@ func (v *visit) noneLeft(ctx context.Context) (bool, error) {
 		if v.retains() {
 			return true, nil // what Azure does not tell of is retained
 		}
-		v.notAsked(problem, v.suspects(), "may be left")
+		v.notAsked(problem, v.suspects())
 		return false, nil
 	}
 	if !known || len(left) == 0 || v.Clock.Since(since) > patience {
@@ -122,7 +122,7 @@ func (v *visit) settleUnclaimed(ctx context.Context) (bool, error) {
 	left, known, problem := v.left(v.since(v.node.Hash, virtualKubelet))
 	if problem != nil {
 		if !v.retains() && len(v.pods.all()) > 0 {
-			v.notAsked(problem, v.suspects(), "may be left")
+			v.notAsked(problem, v.suspects())
 			return false, nil
 		}
 		v.retain(v.suspects(), problem.Message)
@@ -163,7 +163,7 @@ func (v *visit) settleUnclaimed(ctx context.Context) (bool, error) {
 func (v *visit) deleteLeft() bool {
 	left, known, problem := v.left(v.since(v.node.Hash, virtualKubelet))
 	if problem != nil {
-		v.notAsked(problem, v.suspects(), "may be left")
+		v.notAsked(problem, v.suspects())
 		return false
 	}
 	if !known {
@@ -190,7 +190,7 @@ func (v *visit) delete(left []azure.ContainerGroup, may func(context.Context, az
 	v.progress.Remaining = azure.Names(left)
 	v.progress.set(v1alpha1.ReasonContainerGroupsRemain, "deleting %s that the virtual kubelet has left in %s", enumerate(v.progress.Remaining), v.target)
 	if listing, _ := v.Inventory.List(v.spec.Connector, v.target, time.Time{}); listing.Refused != nil {
-		v.notAsked(listing.Refused, azure.Names(left), "are left")
+		v.refused(listing.Refused, azure.Names(left))
 	}
 }
 
@@ -277,12 +277,30 @@ func (v *visit) suspects() []string {
 	return sets.List(found)
 }
 
-// notAsked says which container groups stay, why, and the two ways out.
-func (v *visit) notAsked(problem *azure.Problem, groups []string, how string) {
+// notAsked says that Azure can't be asked for container groups that may be left.
+func (v *visit) notAsked(problem *azure.Problem, groups []string) {
+	v.block(problem, groups, "may be left")
+}
+
+// refused says that Azure does not delete container groups.
+func (v *visit) refused(problem *azure.Problem, groups []string) {
+	if len(groups) == 1 {
+		v.block(problem, groups, "is left")
+		return
+	}
+	v.block(problem, groups, "are left")
+}
+
+// block says which container groups stay, why, and the two ways out.
+func (v *visit) block(problem *azure.Problem, groups []string, how string) {
+	them := "them"
+	if len(groups) == 1 {
+		them = "it"
+	}
 	v.progress.Stuck = problem.Proven
 	v.progress.set(v1alpha1.ReasonAzureNotAsked,
-		"%s %s in %s, and billed: %s; mend that, or set spec.removal.orphanedContainerGroups to Retain to leave them there",
-		enumerate(groups), how, v.target, problem.Message)
+		"%s %s in %s, and billed: %s; mend that, or set spec.removal.orphanedContainerGroups to Retain to leave %s there",
+		enumerate(groups), how, v.target, problem.Message, them)
 }
 
 // stillRetiring reads live whether the node's claim stands and its virtual kubelet is stopped: another

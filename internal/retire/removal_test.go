@@ -350,6 +350,7 @@ func TestOrphanedContainerGroups(t *testing.T) {
 			progress := w.retire(t.Context(), w.spec(test.policy))
 			w.g.Expect(progress.Reason).To(Equal(v1alpha1.ReasonRemoving))
 			w.g.Expect(progress.Retained).To(Equal(test.retained))
+			w.g.Expect(progress.Settled).To(BeTrue())
 			w.g.Expect(w.left()).To(ConsistOf(test.left))
 		})
 	}

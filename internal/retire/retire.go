@@ -64,6 +64,8 @@ type Progress struct {
 	Stuck bool
 	// Retained are the container groups that were left in Azure, as the connector asks for; nil where none were.
 	Retained *v1alpha1.RetainedContainerGroups
+	// Settled says that all was removed, after it was known what Azure has of the node: nothing, or what is retained.
+	Settled bool
 	// After is when to look again, where no watch will tell; zero where one will.
 	After time.Duration
 }
@@ -356,6 +358,8 @@ func (v *visit) remove(ctx context.Context) error {
 	v.Forget(node.Hash)
 	v.forget(node.Hash, availability, scan)
 	v.note(node, v.spec.Connector, nil)
+	// A Node of which nothing tells where it was, and so Azure was not asked, had a virtual kubelet all the same.
+	v.progress.Settled = v.claimed || v.config.ResourceGroup != "" || node.Node == nil
 	return nil
 }
 

@@ -43,6 +43,31 @@ func TestEnumerate(t *testing.T) {
 	}
 }
 
+// What keeps Azure from being asked, or from deleting, is told of one container group as of many.
+func TestNotAsked(t *testing.T) {
+	const place = " in resource group  of subscription , and billed: no; mend that, or set spec.removal.orphanedContainerGroups to Retain to leave "
+	for name, test := range map[string]struct {
+		groups []string
+		be     bool
+		want   string
+	}{
+		"one":           {[]string{"a"}, true, "container group a is left" + place + "it there"},
+		"many":          {[]string{"a", "b"}, true, "2 container groups: a, b are left" + place + "them there"},
+		"one, perhaps":  {[]string{"a"}, false, "container group a may be left" + place + "it there"},
+		"some, perhaps": {nil, false, "container groups may be left" + place + "them there"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := visit{progress: &Progress{}}
+			if test.be {
+				v.refused(&azure.Problem{Message: "no"}, test.groups)
+			} else {
+				v.notAsked(&azure.Problem{Message: "no"}, test.groups)
+			}
+			NewWithT(t).Expect(v.progress.Message).To(Equal(test.want))
+		})
+	}
+}
+
 func TestCount(t *testing.T) {
 	for n, want := range map[int]string{1: "1 pod", 2: "2 pods", 0: "0 pods"} {
 		NewWithT(t).Expect(count(n)).To(Equal(want))

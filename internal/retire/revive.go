@@ -28,7 +28,7 @@ func (v *visit) revive(ctx context.Context) error {
 	if listing.Problem != nil {
 		if v.progress.Reason == v1alpha1.ReasonDraining {
 			message := v.progress.Message
-			v.notAsked(listing.Problem, v.suspects(), "may be left")
+			v.notAsked(listing.Problem, v.suspects())
 			v.progress.Message = message + ": " + v.progress.Message
 		}
 		return nil

@@ -181,6 +181,7 @@ func TestWhatABareNodeLeaves(t *testing.T) {
 				return w.nodeGone(t.Context())
 			}).Should(BeTrue())
 			w.g.Expect(last.Reason).To(Equal(v1alpha1.ReasonRemoving))
+			w.g.Expect(last.Settled).To(Equal(w.node.Hash != "another"), "Azure is not asked for an unknown place")
 			w.g.Expect(w.left()).To(ConsistOf(test.left))
 			if test.message == "" && policy != v1alpha1.OrphanPolicyRetain {
 				w.g.Expect(last.Retained).To(BeNil())

@@ -221,6 +221,18 @@ var restrictions = map[string]map[string]request{
 			message: "RoleBinding theirs has a subject other than ServiceAccount vk-connector-system/theirs, " +
 				"and the operator binds a node to its own only: write it as another user",
 		},
+		"binds what no virtual node is named as": {
+			do:     create(clusterRoleBinding("theirs", render.KubeletRole, serviceAccount(namespace, "theirs"))),
+			policy: "vk-connector-operator-bindings",
+			message: "ClusterRoleBinding theirs has not the name of a virtual node, " +
+				"and the operator binds those only: write it as another user",
+		},
+		"binds it for a Lease": {
+			do:     create(roleBinding(render.LeaseNamespace, "theirs", "Role", render.KubeletRole, serviceAccount(namespace, "theirs"))),
+			policy: "vk-connector-operator-bindings",
+			message: "RoleBinding theirs has not the name of a virtual node, " +
+				"and the operator binds those only: write it as another user",
+		},
 		"adds itself to a binding": {
 			do:     merge(clusterRoleBinding(virtualNode, ""), `{"subjects":[{"kind":"ServiceAccount","namespace":"`+namespace+`","name":"`+operatorName+`"}]}`),
 			policy: "vk-connector-operator-bindings",

@@ -7,7 +7,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
@@ -42,8 +41,6 @@ var meant = map[string]string{
 	"NODE":   linuxNode,
 	"SECRET": "another-secret",
 }
-
-var word = regexp.MustCompile(`\b[A-Z]+\b`)
 
 var _ = Describe("The commands of the documentation", func() {
 	// The tests run in the folder of their package.
@@ -91,19 +88,13 @@ func follow(ctx context.Context, page pages.Page) {
 	folder := GinkgoT().TempDir()
 	Expect(os.Symlink(filepath.Join(root, "config"), filepath.Join(folder, "config"))).To(Succeed())
 	shell := terminal.Terminal{
-		Folder: folder, Programs: programs, Out: GinkgoWriter,
+		Folder: folder, Programs: programs, Meant: meant, Out: GinkgoWriter,
 		Environment: []string{"KUBECONFIG=" + box.Kubeconfig(), "CLIENT_SECRET=" + azure.DefaultClientSecret},
 	}
 	for _, block := range page.Blocks {
 		switch {
 		case block.Mark == pages.Sandbox:
 			By(block.String())
-			block.Text = word.ReplaceAllStringFunc(block.Text, func(w string) string {
-				if means, ok := meant[w]; ok {
-					return means
-				}
-				return w
-			})
 			Expect(shell.Follow(ctx, block)).To(Succeed())
 		case !block.IsCommands() && block.Mark != "":
 			Expect(os.WriteFile(filepath.Join(folder, block.Mark), []byte(block.Text), 0o600)).To(Succeed())

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -21,6 +22,8 @@ import (
 // commandTimeout bounds a command, whatever timeout it gives itself.
 const commandTimeout = 5 * time.Minute
 
+var word = regexp.MustCompile(`\b[A-Z]+\b`)
+
 // Terminal is where commands are typed.
 type Terminal struct {
 	// Folder is the one that they are typed in.
@@ -29,6 +32,8 @@ type Terminal struct {
 	Programs binaries.Set
 	// Environment is added to that of the tests, as KEY=value.
 	Environment []string
+	// Meant is what the words in capitals stand for that pages leave to the reader.
+	Meant map[string]string
 	// Out is told what is typed, and what that prints.
 	Out io.Writer
 }
@@ -37,14 +42,20 @@ type Terminal struct {
 // block shows, with what it has printed.
 func (t Terminal) Follow(ctx context.Context, block pages.Block) error {
 	for _, command := range block.Commands() {
-		fmt.Fprintf(t.Out, "  $ %s", command.Text)
-		printed, err := t.run(ctx, command.Text)
+		typed := word.ReplaceAllStringFunc(command.Text, func(w string) string {
+			if means, ok := t.Meant[w]; ok {
+				return means
+			}
+			return w
+		})
+		fmt.Fprintf(t.Out, "  $ %s", typed)
+		printed, err := t.run(ctx, typed)
 		fmt.Fprintln(t.Out, printed)
 		if err != nil {
-			return fmt.Errorf("%s: %s: %w: %s", block, command.Text, err, printed)
+			return fmt.Errorf("%s: %s: %w: %s", block, typed, err, printed)
 		}
 		if missing := pages.Missing(command.Output, printed); missing != "" {
-			return fmt.Errorf("%s: %s: prints no %q: %s", block, command.Text, missing, printed)
+			return fmt.Errorf("%s: %s: prints no %q: %s", block, typed, missing, printed)
 		}
 	}
 	return nil

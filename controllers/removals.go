@@ -99,7 +99,7 @@ func (r *removal) resume(reason string, stalled bool) {
 	switch reason {
 	case v1alpha1.ReasonDraining:
 		return
-	case v1alpha1.ReasonEvictionBlocked:
+	case v1alpha1.ReasonEvictionBlocked, v1alpha1.ReasonForbidden:
 		r.blocked = reason
 		return
 	case v1alpha1.ReasonAzureNotAsked:

@@ -92,6 +92,7 @@ func TestWhatAnotherOperatorHasTold(t *testing.T) {
 	}{
 		"draining":                         {reason: v1alpha1.ReasonDraining, want: removal{told: draining}},
 		"a budget":                         {reason: v1alpha1.ReasonEvictionBlocked, want: removal{told: draining, blocked: v1alpha1.ReasonEvictionBlocked}},
+		"a Node that may not be written":   {reason: v1alpha1.ReasonForbidden, stalled: true, want: removal{told: draining, blocked: v1alpha1.ReasonForbidden}},
 		"groups":                           {reason: v1alpha1.ReasonContainerGroupsRemain, want: removal{told: all}},
 		"Azure, and what came before":      {reason: v1alpha1.ReasonAzureNotAsked, want: removal{told: all, blocked: v1alpha1.ReasonAzureNotAsked}},
 		"a machine that is lost":           {reason: v1alpha1.ReasonStopping, stalled: true, want: removal{told: all, blocked: v1alpha1.ReasonStopping}},

@@ -87,10 +87,7 @@ func follow(ctx context.Context, page pages.Page) {
 	GinkgoHelper()
 	folder := GinkgoT().TempDir()
 	Expect(os.Symlink(filepath.Join(root, "config"), filepath.Join(folder, "config"))).To(Succeed())
-	shell := terminal.Terminal{
-		Folder: folder, Programs: programs, Meant: meant, Out: GinkgoWriter,
-		Environment: []string{"KUBECONFIG=" + box.Kubeconfig(), "CLIENT_SECRET=" + azure.DefaultClientSecret},
-	}
+	shell := terminal.Terminal{Folder: folder, Programs: programs, Kubeconfig: box.Kubeconfig(), Meant: meant, Out: GinkgoWriter}
 	for _, block := range page.Blocks {
 		switch {
 		case block.Mark == pages.Sandbox:

@@ -10,7 +10,6 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 	"github.com/virtual-kubelet/connector-operator/test/pages"
 	"github.com/virtual-kubelet/connector-operator/test/terminal"
 )
@@ -78,10 +77,7 @@ func (s *story) isWritten(way string) {
 
 func (s *story) follow(ctx context.Context, blocks ...pages.Block) {
 	GinkgoHelper()
-	shell := terminal.Terminal{
-		Folder: s.Root, Programs: s.programs, Out: GinkgoWriter,
-		Environment: []string{"KUBECONFIG=" + s.Box.Kubeconfig(), "CLIENT_SECRET=" + azure.DefaultClientSecret},
-	}
+	shell := terminal.Terminal{Folder: s.Root, Programs: s.programs, Kubeconfig: s.Box.Kubeconfig(), Out: GinkgoWriter}
 	for _, block := range blocks {
 		By(block.String())
 		Expect(shell.Follow(ctx, block)).To(Succeed())

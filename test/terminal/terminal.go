@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
 	"github.com/virtual-kubelet/connector-operator/test/pages"
 )
@@ -30,8 +31,9 @@ type Terminal struct {
 	Folder string
 	// Programs are found before those of the machine.
 	Programs binaries.Set
-	// Environment is added to that of the tests, as KEY=value.
-	Environment []string
+	// Kubeconfig is that of the sandbox. The client secret of its service principal is in the variable that the
+	// documentation has for it.
+	Kubeconfig string
 	// Meant is what the words in capitals stand for that pages leave to the reader.
 	Meant map[string]string
 	// Out is told what is typed, and what that prints.
@@ -68,8 +70,8 @@ func (t Terminal) run(ctx context.Context, text string) (string, error) {
 	command := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", text)
 	command.Dir = t.Folder
 	command.Env = append(os.Environ(),
-		"PATH="+strings.Join(append(t.Programs.Folders(), os.Getenv("PATH")), string(os.PathListSeparator)))
-	command.Env = append(command.Env, t.Environment...)
+		"PATH="+strings.Join(append(t.Programs.Folders(), os.Getenv("PATH")), string(os.PathListSeparator)),
+		"KUBECONFIG="+t.Kubeconfig, "CLIENT_SECRET="+azure.DefaultClientSecret)
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
 	command.WaitDelay = 5 * time.Second

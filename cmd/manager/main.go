@@ -46,6 +46,7 @@ type config struct {
 	leaderElection      bool
 	probeAddress        string
 	metricsAddress      string
+	pprofAddress        string
 	workers             int
 	log                 zap.Options
 }
@@ -66,6 +67,8 @@ func main() {
 	flag.StringVar(&c.probeAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.StringVar(&c.metricsAddress, "metrics-bind-address", ":8443",
 		"where metrics are served over HTTPS, to those who may get the path /metrics; 0 turns them off")
+	flag.StringVar(&c.pprofAddress, "pprof-bind-address", "0",
+		"where profiles are served without TLS and to everybody who reaches it, such as 127.0.0.1:6060; 0 turns them off")
 	flag.IntVar(&c.workers, "workers", 8, "how many connectors are reconciled at once")
 	showVersion := flag.Bool("version", false, "say which build this is, and end")
 	c.log.BindFlags(flag.CommandLine)
@@ -113,6 +116,7 @@ func run(ctx context.Context, c config) error {
 			FilterProvider: filters.WithAuthenticationAndAuthorization,
 		},
 		HealthProbeBindAddress:        c.probeAddress,
+		PprofBindAddress:              c.pprofAddress,
 		LeaderElection:                c.leaderElection,
 		LeaderElectionID:              "vk-connector-operator",
 		LeaderElectionReleaseOnCancel: true,

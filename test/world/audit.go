@@ -64,12 +64,15 @@ type Audit struct {
 func (w *World) AuditStart() Audit { return Audit{path: w.Box.AuditLog()} }
 
 // AuditEnd is the present end of the log.
-func (w *World) AuditEnd() (Audit, error) {
-	info, err := os.Stat(w.Box.AuditLog())
+func (w *World) AuditEnd() (Audit, error) { return AuditEnd(w.Box.AuditLog()) }
+
+// AuditEnd is the present end of a log.
+func AuditEnd(path string) (Audit, error) {
+	info, err := os.Stat(path)
 	if err != nil {
 		return Audit{}, err
 	}
-	return Audit{path: w.Box.AuditLog(), offset: info.Size()}, nil
+	return Audit{path: path, offset: info.Size()}, nil
 }
 
 // Requests reads the requests that were answered since then, as far as they are wanted.

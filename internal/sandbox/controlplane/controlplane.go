@@ -55,6 +55,8 @@ type Options struct {
 	Services netip.Prefix
 	// Scheduler starts the scheduler, too.
 	Scheduler bool
+	// NoControllers leaves the controller manager out.
+	NoControllers bool
 	// DisabledControllers are left out of the controller manager, by the names of its flag --controllers.
 	DisabledControllers []string
 	// AuditLog is the file that gets a line for each request; none by default.
@@ -125,8 +127,10 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	if err := c.waitReady(ctx); err != nil {
 		return err
 	}
-	if err := c.run("kube-controller-manager", c.controllerManagerArgs()...); err != nil {
-		return err
+	if !c.options.NoControllers {
+		if err := c.run("kube-controller-manager", c.controllerManagerArgs()...); err != nil {
+			return err
+		}
 	}
 	if !c.options.Scheduler {
 		return nil
@@ -173,6 +177,17 @@ func (c *ControlPlane) Logs() map[string]string {
 		logs[p.Name()] = c.log(p.Name())
 	}
 	return logs
+}
+
+// PIDs are the numbers of the processes, by component; one that does not run has none.
+func (c *ControlPlane) PIDs() map[string]int {
+	pids := map[string]int{}
+	for _, p := range c.processes {
+		if pid := p.PID(); pid != 0 {
+			pids[p.Name()] = pid
+		}
+	}
+	return pids
 }
 
 // Stop ends every process, the API server's clients first, and removes the data, the

@@ -68,6 +68,16 @@ func Start(spec Spec) (*Process, error) {
 // Name is the name of the Spec.
 func (p *Process) Name() string { return p.spec.Name }
 
+// PID is the number of the process as it was started last; zero before.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current == nil {
+		return 0
+	}
+	return p.current.Pid
+}
+
 // Done is closed when the program has ended and isn't started again.
 func (p *Process) Done() <-chan struct{} { return p.done }
 

@@ -1,0 +1,297 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
+	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	applyrbacv1 "k8s.io/client-go/applyconfigurations/rbac/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+)
+
+// writes are what the operator has written for one connector, as far as it has to be written.
+type writes struct {
+	// made are its objects and labels, in their order; changed its Deployments with another image.
+	made, changed []*unstructured.Unstructured
+	// status is its status in the end.
+	status *unstructured.Unstructured
+}
+
+// fieldOwner is the field manager that the operator writes with.
+const fieldOwner = "vk-connector-operator"
+
+// capture reads what the operator has written for a connector, by what it owns.
+func (w *bench) capture(ctx context.Context, name string) (*writes, error) {
+	out := &writes{}
+	add := func(object any, err error) error {
+		if err != nil {
+			return err
+		}
+		made, err := unstructuredOf(object)
+		out.made = append(out.made, made)
+		return err
+	}
+	hold := &unstructured.Unstructured{}
+	hold.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("VirtualKubeletConnector"))
+	hold.SetName(name)
+	hold.SetFinalizers([]string{v1alpha1.Finalizer})
+	out.made = append(out.made, hold)
+	for _, node := range nodeNames(name) {
+		var (
+			secret         corev1.Secret
+			account        corev1.ServiceAccount
+			clusterBinding rbacv1.ClusterRoleBinding
+			binding        rbacv1.RoleBinding
+			deployment     appsv1.Deployment
+		)
+		for object, in := range map[client.Object]string{
+			&secret: namespace, &account: namespace, &clusterBinding: "", &binding: corev1.NamespaceNodeLease, &deployment: namespace,
+		} {
+			if err := w.client.Get(ctx, client.ObjectKey{Namespace: in, Name: node}, object); err != nil {
+				return nil, err
+			}
+		}
+		for _, err := range []error{
+			add(applycorev1.ExtractSecret(&secret, fieldOwner)),
+			add(applycorev1.ExtractServiceAccount(&account, fieldOwner)),
+			add(applyrbacv1.ExtractClusterRoleBinding(&clusterBinding, fieldOwner)),
+			add(applyrbacv1.ExtractRoleBinding(&binding, fieldOwner)),
+			add(applyappsv1.ExtractDeployment(&deployment, fieldOwner)),
+		} {
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, name := range nodeNames(name) {
+		var node corev1.Node
+		if err := w.client.Get(ctx, client.ObjectKey{Name: name}, &node); err != nil {
+			return nil, err
+		}
+		if err := add(applycorev1.ExtractNode(&node, fieldOwner)); err != nil {
+			return nil, err
+		}
+	}
+	var connector v1alpha1.VirtualKubeletConnector
+	if err := w.client.Get(ctx, client.ObjectKey{Name: name}, &connector); err != nil {
+		return nil, err
+	}
+	status, err := unstructuredOf(&v1alpha1.VirtualKubeletConnector{TypeMeta: connectorOf(0, 1).TypeMeta, Status: connector.Status})
+	if err != nil {
+		return nil, err
+	}
+	status.SetName(name)
+	unstructured.RemoveNestedField(status.Object, "spec")
+	out.status = status
+	return out, nil
+}
+
+// captureChanged reads the Deployments of a connector after a change.
+func (w *bench) captureChanged(ctx context.Context, name string, into *writes) error {
+	for _, node := range nodeNames(name) {
+		var deployment appsv1.Deployment
+		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: node}, &deployment); err != nil {
+			return err
+		}
+		extracted, err := applyappsv1.ExtractDeployment(&deployment, fieldOwner)
+		if err != nil {
+			return err
+		}
+		changed, err := unstructuredOf(extracted)
+		if err != nil {
+			return err
+		}
+		into.changed = append(into.changed, changed)
+	}
+	return nil
+}
+
+// captureAll captures what is not captured yet.
+func (w *bench) captureAll(ctx context.Context, n int, changed bool) error {
+	found := make([]*writes, n)
+	err := each(ctx, n, func(ctx context.Context, i int) (err error) {
+		known := w.bodies[connectorName(i)]
+		switch {
+		case known == nil:
+			found[i], err = w.capture(ctx, connectorName(i))
+		case changed && len(known.changed) == 0:
+			found[i] = known
+			err = w.captureChanged(ctx, connectorName(i), known)
+		default:
+			found[i] = known
+		}
+		return err
+	})
+	for i := range found {
+		w.bodies[connectorName(i)] = found[i]
+	}
+	return err
+}
+
+func unstructuredOf(object any) (*unstructured.Unstructured, error) {
+	content, err := json.Marshal(object)
+	if err != nil {
+		return nil, err
+	}
+	out := &unstructured.Unstructured{}
+	if err := json.Unmarshal(content, &out.Object); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func applyBare(ctx context.Context, c client.Client, object *unstructured.Unstructured) error {
+	return c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner(fieldOwner), client.ForceOwnership)
+}
+
+func applyStatus(ctx context.Context, c client.Client, status *unstructured.Unstructured, observed int64, ready bool) error {
+	status = status.DeepCopy()
+	if err := unstructured.SetNestedField(status.Object, observed, "status", "observedGeneration"); err != nil {
+		return err
+	}
+	nodes := int64(0)
+	if ready {
+		nodes = int64(len(osTypes))
+	}
+	if err := unstructured.SetNestedField(status.Object, nodes, "status", "readyNodes"); err != nil {
+		return err
+	}
+	return c.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(status), client.FieldOwner(fieldOwner+"-status"), client.ForceOwnership)
+}
+
+// floorConverge makes n connectors and writes what the operator would, by bare server-side apply.
+func (w *bench) floorConverge(ctx context.Context, n int) (cost, error) {
+	return w.floor(ctx, n, func(ctx context.Context, user, bare client.Client, i int) error {
+		if err := applyConnector(ctx, user, connectorOf(i, 1)); err != nil {
+			return err
+		}
+		body := w.bodies[connectorName(i)]
+		for _, object := range body.made {
+			if err := applyBare(ctx, bare, object); err != nil {
+				return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
+			}
+		}
+		for _, ready := range []bool{false, true} {
+			if err := applyStatus(ctx, bare, body.status, 1, ready); err != nil {
+				return fmt.Errorf("status of %s: %w", connectorName(i), err)
+			}
+		}
+		return nil
+	})
+}
+
+// floorChange gives n connectors another image, and writes what the operator would.
+func (w *bench) floorChange(ctx context.Context, n int) (cost, error) {
+	return w.floor(ctx, n, func(ctx context.Context, user, bare client.Client, i int) error {
+		if err := changeImage(ctx, user, i); err != nil {
+			return err
+		}
+		body := w.bodies[connectorName(i)]
+		for _, object := range body.changed {
+			if err := applyBare(ctx, bare, object); err != nil {
+				return err
+			}
+		}
+		for _, ready := range []bool{false, true} {
+			if err := applyStatus(ctx, bare, body.status, 2, ready); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// floor measures bare writes, until the stand-ins have done their part, too.
+func (w *bench) floor(ctx context.Context, n int, do func(ctx context.Context, user, bare client.Client, i int) error) (cost, error) {
+	user, err := w.clientAs(userUser)
+	if err != nil {
+		return cost{}, err
+	}
+	bare, err := w.clientAs(floorUser)
+	if err != nil {
+		return cost{}, err
+	}
+	m, err := w.measure(ctx, nil)
+	if err != nil {
+		return cost{}, err
+	}
+	if err := each(ctx, n, func(ctx context.Context, i int) error { return do(ctx, user, bare, i) }); err != nil {
+		return cost{}, err
+	}
+	if err := w.kubelets.wait(ctx, len(osTypes)*n); err != nil {
+		return cost{}, err
+	}
+	return m.stop(ctx, time.Now())
+}
+
+// wait returns once so many stand-ins run, as their Deployments say it.
+func (s *standIns) wait(ctx context.Context, count int) error {
+	return wait.PollUntilContextTimeout(ctx, 10*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		if s.ready() != count {
+			return false, nil
+		}
+		var list appsv1.DeploymentList
+		if err := s.cache.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+			return false, err
+		}
+		settled := 0
+		for i := range list.Items {
+			d := &list.Items[i]
+			if d.Status.ObservedGeneration == d.Generation && d.Status.AvailableReplicas == ptr.Deref(d.Spec.Replicas, 1) {
+				settled++
+			}
+		}
+		return settled == count && len(list.Items) == count, nil
+	})
+}
+
+// clear removes what bare writes have made.
+func (w *bench) clear(ctx context.Context, n int) error {
+	err := each(ctx, n, func(ctx context.Context, i int) error {
+		connector := &v1alpha1.VirtualKubeletConnector{}
+		connector.Name = connectorName(i)
+		patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))
+		if err := w.client.Patch(ctx, connector, patch); err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		if err := client.IgnoreNotFound(w.client.Delete(ctx, connector)); err != nil {
+			return err
+		}
+		for _, node := range nodeNames(connector.Name) {
+			for _, object := range childrenOf(node) {
+				if err := client.IgnoreNotFound(w.client.Delete(ctx, object)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := w.watched.wait(ctx, "gone", 0, func(seen) bool { return false }); err != nil {
+		return err
+	}
+	if err := w.kubelets.wait(ctx, 0); err != nil {
+		return err
+	}
+	// After the last heartbeat, which would make a Lease anew.
+	if err := w.client.DeleteAllOf(ctx, &corev1.Node{}, client.MatchingLabels{"type": "virtual-kubelet"}); err != nil {
+		return err
+	}
+	return w.clearLeases(ctx)
+}

@@ -1,0 +1,99 @@
+// SPDX-FileCopyrightText: The Virtual Kubelet connector operator authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"image/color"
+	"path/filepath"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+)
+
+// series is one line of a plot: a spread for each number of connectors.
+type series struct {
+	name string
+	of   func(scale) spread
+}
+
+var colors = []color.Color{color.RGBA{R: 0x1f, G: 0x77, B: 0xb4, A: 0xff}, color.RGBA{R: 0xd6, G: 0x27, B: 0x28, A: 0xff}}
+
+// plot draws what grows with the number of connectors.
+func (r results) plot(folder string) error {
+	if len(r.Scales) == 0 {
+		return nil
+	}
+	total := func(costs func(scale) []cost, figure func(cost) float64) func(scale) spread {
+		return func(s scale) spread { return spreadOf(of(costs(s), figure)) }
+	}
+	return errors.Join(
+		r.draw(filepath.Join(folder, "converge.svg"), "From kubectl apply until all are Ready", "seconds",
+			series{"operator", total(func(s scale) []cost { return s.Converge }, secondsOf)},
+			series{"bare writes", total(func(s scale) []cost { return s.FloorConverge }, secondsOf)}),
+		r.draw(filepath.Join(folder, "change.svg"), "Another image for all", "seconds",
+			series{"operator", total(func(s scale) []cost { return s.Change }, secondsOf)},
+			series{"bare writes", total(func(s scale) []cost { return s.FloorChange }, secondsOf)}),
+		r.draw(filepath.Join(folder, "memory.svg"), "Memory of a settled operator", "MiB",
+			series{"resident", func(s scale) spread {
+				v := s.Settled.RSS / (1 << 20)
+				return spread{v, v, v}
+			}}),
+		r.draw(filepath.Join(folder, "drift.svg"), "Until what was deleted or edited is back", "seconds",
+			series{"all kinds", func(s scale) spread {
+				var all []float64
+				for _, took := range s.Drift {
+					all = append(all, took...)
+				}
+				return spreadOf(all)
+			}}),
+	)
+}
+
+func (r results) draw(path, title, unit string, lines ...series) error {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, "connectors", unit
+	p.X.Min, p.Y.Min = 0, 0
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Add(plotter.NewGrid())
+	for i, line := range lines {
+		points := spreads{}
+		for _, s := range r.Scales {
+			points = append(points, point{x: float64(s.Connectors), spread: line.of(s)})
+		}
+		drawn, marks, err := plotter.NewLinePoints(points)
+		if err != nil {
+			return err
+		}
+		bars, err := plotter.NewYErrorBars(points)
+		if err != nil {
+			return err
+		}
+		drawn.Color, marks.Color, bars.Color = colors[i], colors[i], colors[i]
+		p.Add(drawn, marks, bars)
+		p.Legend.Add(line.name, drawn, marks)
+	}
+	p.Y.Min = 0
+	return p.Save(14*vg.Centimeter, 9*vg.Centimeter, path)
+}
+
+// spreads are points with what they spread over.
+type spreads []point
+
+type point struct {
+	x      float64
+	spread spread
+}
+
+// Len, XY and YError are what the plotting library asks for.
+func (s spreads) Len() int { return len(s) }
+
+// XY returns a point.
+func (s spreads) XY(i int) (x, y float64) { return s[i].x, s[i].spread.median }
+
+// YError returns how far below and above it reaches.
+func (s spreads) YError(i int) (below, above float64) {
+	return s[i].spread.median - s[i].spread.least, s[i].spread.most - s[i].spread.median
+}

@@ -218,6 +218,19 @@ chaos: $(GINKGO) programs ## Play random histories of users and faults: HISTORIE
 	@echo "SEED=$(SEED) HISTORIES=$(HISTORIES) make chaos"
 	@$(CLUSTER_TEST) --timeout=8h --poll-progress-after=8h --label-filter=histories --fail-on-empty ./test/faults
 
+##@ Measure
+
+# BENCH are its flags: BENCH='-scales=25 -repeats=1 -phases=scale -profile=/tmp/profiles' is a quick look.
+.PHONY: bench
+bench: bin/manager ## Measure what the operator costs, beside bare writes, and write docs/benchmarks. It takes about an hour.
+	@go -C test/bench build -buildvcs=false -o $(CURDIR)/bin/bench .
+	@bin/bench $(if $(BENCH),$(BENCH),-out=docs/benchmarks -page=docs/benchmarks.md)
+	@$(MAKE) bench-stages
+
+.PHONY: bench-stages
+bench-stages: ## Measure the pure stages: time and allocations.
+	@go test -run='^$$' -bench=. -benchmem ./internal/resolve ./internal/render ./internal/status
+
 .PHONY: need-root
 need-root:
 	@[ "$$(uname -s)" = Linux ] || { echo "the sandbox needs Linux; this is $$(uname -s)" >&2; exit 1; }

@@ -127,7 +127,12 @@ func (r *Reconciler) record(connector *v1alpha1.VirtualKubeletConnector, node, r
 // tell records an event for every condition that has changed its status or reason to something that a
 // person wants to know. What is told of removals, and of what they leave, is told as they go on.
 func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, stored, computed v1alpha1.VirtualKubeletConnectorStatus) {
+	ready := meta.IsStatusConditionTrue(computed.Conditions, v1alpha1.ConditionReady)
 	for _, condition := range computed.Conditions {
+		// That its nodes are ready says as much, unless something was told before that was wrong.
+		if _, told := eventTypes[conditionOf(stored.Conditions, condition.Type).Reason]; ready && expected(condition) && !told {
+			continue
+		}
 		if worthTelling(stored.Conditions, condition) {
 			r.record(connector, nodeOf(computed.Nodes, condition.Type), condition.Reason, actionReconcile, condition.Message)
 		}
@@ -136,6 +141,15 @@ func (r *Reconciler) tell(connector *v1alpha1.VirtualKubeletConnector, stored, c
 	if meta.IsStatusConditionTrue(stored.Conditions, suspended) && meta.FindStatusCondition(computed.Conditions, suspended) == nil {
 		r.record(connector, "", eventResumed, actionReconcile, "spec.suspend is false: the operator goes on")
 	}
+}
+
+// expected reports whether a condition says that what a node needs is there.
+func expected(condition metav1.Condition) bool {
+	switch condition.Reason {
+	case v1alpha1.ReasonResolved, v1alpha1.ReasonAccessible, v1alpha1.ReasonProviderRegistered, v1alpha1.ReasonNetworkReady:
+		return true
+	}
+	return false
 }
 
 // worthTelling reports whether an event is to tell of what a condition is now, after what all were.

@@ -54,6 +54,7 @@ type Reconciler struct {
 	Guard      *guard.Guard
 
 	removals removals
+	drafts   drafts
 }
 
 // Reconcile brings one connector a step towards its spec, and stores what it saw in the status.
@@ -63,6 +64,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	defer r.Inventory.Sweep(connector.Name)
+	stored := r.drafts.recall(connector)
 
 	facts, err := r.Discoverer.Facts(ctx, connector)
 	if err != nil {
@@ -91,11 +93,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 			return ctrl.Result{}, err
 		}
 		r.removals.forget(connector.Name)
+		r.drafts.drop(connector.Name)
 		return ctrl.Result{}, nil
 	}
-	if err := r.writeStatus(ctx, connector, status.Compute(in)); err != nil {
+	if after, err := r.writeStatus(ctx, connector, stored, status.Compute(in)); err != nil {
 		pass.fail(err)
 	} else {
+		pass.lookAgain(after)
 		pass.tellDisappeared()
 	}
 	if pass.err != nil {

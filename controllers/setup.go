@@ -148,12 +148,12 @@ func CacheOptions(namespace string) cache.Options {
 			&admissionv1.ValidatingAdmissionPolicy{}:        removalGuard,
 			&admissionv1.ValidatingAdmissionPolicyBinding{}: removalGuard,
 			// The users' Secrets carry no label of ours, and stand beside the generated ones.
-			&corev1.Secret{}:             {Namespaces: here},
-			&corev1.ServiceAccount{}:     {Namespaces: here, Label: ours},
-			&appsv1.Deployment{}:         {Namespaces: here, Label: ours},
-			&corev1.Pod{}:                {Namespaces: here, Label: ours, Transform: cache.TransformStripManagedFields()},
-			&rbacv1.ClusterRoleBinding{}: {Label: ours},
-			&rbacv1.RoleBinding{}:        {Namespaces: map[string]cache.Config{render.LeaseNamespace: {}}, Label: ours},
+			&corev1.Secret{}:             {Namespaces: here, Transform: slimSecret},
+			&corev1.ServiceAccount{}:     {Namespaces: here, Label: ours, Transform: slimChild},
+			&appsv1.Deployment{}:         {Namespaces: here, Label: ours, Transform: slimChild},
+			&corev1.Pod{}:                {Namespaces: here, Label: ours, Transform: slimPod},
+			&rbacv1.ClusterRoleBinding{}: {Label: ours, Transform: slimChild},
+			&rbacv1.RoleBinding{}:        {Namespaces: map[string]cache.Config{render.LeaseNamespace: {}}, Label: ours, Transform: slimChild},
 			&corev1.Node{}: {
 				Label:     labels.SelectorFromSet(labels.Set{identity.LabelVirtualNode: identity.VirtualNode}),
 				Transform: slimNode,

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -16,20 +17,51 @@ import (
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	applyv1alpha1 "github.com/virtual-kubelet/connector-operator/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
+	"github.com/virtual-kubelet/connector-operator/internal/status"
 )
 
 // statusOwner owns the status, apart from what the operator owns of the rest.
 const statusOwner = apply.FieldOwner + "-status"
 
-// writeStatus stores a status if it says something new, and tells of it by events.
-func (r *Reconciler) writeStatus(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, computed v1alpha1.VirtualKubeletConnectorStatus) error {
+// writeStatus stores a status if it says something new, and tells of it by events. What only passes is stored once it has
+// lasted for a while: after says in how long that is.
+func (r *Reconciler) writeStatus(
+	ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, stored, computed v1alpha1.VirtualKubeletConnectorStatus,
+) (after time.Duration, err error) {
 	if connector.UID == "" {
-		return nil
+		return 0, nil
 	}
-	stamp(&connector.Status, &computed, metav1.NewTime(r.Clock.Now()))
-	if equality.Semantic.DeepEqual(connector.Status, computed) {
-		return nil
+	now := r.Clock.Now()
+	stamp(&connector.Status, &computed, metav1.NewTime(now))
+	if equality.Semantic.DeepEqual(stored, computed) {
+		r.drafts.drop(connector.Name)
+		return 0, nil
 	}
+	if status.Passing(stored, computed) && sameNodeNames(withStatus(connector, stored), withStatus(connector, computed)) {
+		patience := statusPatience
+		if status.First(stored) {
+			patience = firstStatusPatience
+		}
+		if left := patience - now.Sub(r.drafts.keep(connector, computed, now)); left > 0 {
+			return left, nil
+		}
+	}
+	if err := r.storeStatus(ctx, connector, computed); err != nil {
+		return 0, err
+	}
+	r.drafts.drop(connector.Name)
+	r.tell(connector, stored, computed)
+	return 0, nil
+}
+
+// withStatus is a connector with another status.
+func withStatus(connector *v1alpha1.VirtualKubeletConnector, s v1alpha1.VirtualKubeletConnectorStatus) *v1alpha1.VirtualKubeletConnector {
+	other := *connector
+	other.Status = s
+	return &other
+}
+
+func (r *Reconciler) storeStatus(ctx context.Context, connector *v1alpha1.VirtualKubeletConnector, computed v1alpha1.VirtualKubeletConnectorStatus) error {
 	encoded, err := json.Marshal(computed)
 	if err != nil {
 		return fmt.Errorf("encode the status of VirtualKubeletConnector %s: %w", connector.Name, err)
@@ -44,7 +76,6 @@ func (r *Reconciler) writeStatus(ctx context.Context, connector *v1alpha1.Virtua
 	if err != nil {
 		return client.IgnoreNotFound(fmt.Errorf("write the status of VirtualKubeletConnector %s: %w", connector.Name, err))
 	}
-	r.tell(connector, connector.Status, computed)
 	return nil
 }
 

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -48,6 +49,7 @@ const (
 )
 
 var (
+	scheme   *runtime.Scheme
 	k8s      client.Client
 	admin    *rest.Config
 	cloud    *sandboxazure.Server
@@ -77,7 +79,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	DeferCleanup(plane.Stop)
 	admin = plane.RESTConfig()
 
-	scheme := runtime.NewScheme()
+	scheme = runtime.NewScheme()
 	Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	k8s, err = client.New(admin, client.Options{Scheme: scheme})
@@ -90,7 +92,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 
 	cloud, err = sandboxazure.NewServer(sandboxazure.DefaultConfig())
 	Expect(err).NotTo(HaveOccurred())
-	startOperator(scheme)
+	startOperator(scheme, "operator", told)
 }, NodeTimeout(45*time.Minute))
 
 // install applies the manifests in files and folders.
@@ -136,23 +138,38 @@ func installFile(ctx context.Context, file string) {
 // operatorClock is the operator's clock, which a spec may put ahead.
 var operatorClock aheadClock
 
-// aheadClock shows another time than the machine's, and runs as that.
+// aheadClock shows another time than the machine's, and runs as that unless it stands.
 type aheadClock struct {
 	clock.RealClock
 	ahead atomic.Int64
+	// stands is the time that it shows as long as it is not nil.
+	stands atomic.Pointer[time.Time]
 }
 
-func (c *aheadClock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+func (c *aheadClock) Now() time.Time {
+	if stands := c.stands.Load(); stands != nil {
+		return *stands
+	}
+	return time.Now().Add(time.Duration(c.ahead.Load()))
+}
+
+// stand stops the clock until a spec has ended.
+func (c *aheadClock) stand() {
+	c.stands.Store(new(c.Now()))
+	DeferCleanup(func() { c.stands.Store(nil) })
+}
 
 func (c *aheadClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
 // told are the operator's metrics.
 var told = metrics.New(version.Get())
 
-// startOperator runs the operator in this process, with its own rights, until the suite ends.
-func startOperator(scheme *runtime.Scheme) {
+// startOperator runs the operator in this process, with its own rights, until the suite or the spec ends. It returns what
+// its caches hold.
+func startOperator(scheme *runtime.Scheme, agent string, told *metrics.Metrics) cache.Cache {
 	GinkgoHelper()
 	own := rest.CopyConfig(admin)
+	own.UserAgent = agent
 	own.Impersonate.UserName = operatorUser
 	own.Impersonate.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"}
 	mgr, err := ctrl.NewManager(own, ctrl.Options{
@@ -182,6 +199,7 @@ func startOperator(scheme *runtime.Scheme) {
 		cancel()
 		Eventually(stopped).WithTimeout(time.Minute).Should(Receive(Not(HaveOccurred())))
 	})
+	return mgr.GetCache()
 }
 
 var _ = AfterEach(func(ctx SpecContext) {

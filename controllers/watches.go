@@ -233,25 +233,3 @@ func readiness(node *corev1.Node) corev1.NodeCondition {
 	}
 	return corev1.NodeCondition{}
 }
-
-// slimNode keeps of a Node what the controller reads.
-func slimNode(object any) (any, error) {
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return object, nil
-	}
-	slim := &corev1.Node{TypeMeta: node.TypeMeta, ObjectMeta: node.ObjectMeta}
-	slim.Annotations = maps.Clone(node.Annotations)
-	// What a virtual kubelet remembers there changes with each of its heartbeats.
-	maps.DeleteFunc(slim.Annotations, func(key, _ string) bool { return strings.HasPrefix(key, "virtual-kubelet.io/") })
-	slim.Spec.Unschedulable = node.Spec.Unschedulable
-	slim.Spec.ProviderID = node.Spec.ProviderID
-	slim.Spec.Taints = node.Spec.Taints
-	slim.Status.NodeInfo.KubeletVersion = node.Status.NodeInfo.KubeletVersion
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			slim.Status.Conditions = append(slim.Status.Conditions, c)
-		}
-	}
-	return slim, nil
-}

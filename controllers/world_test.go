@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -211,31 +212,56 @@ func plantGroupIn(ctx context.Context, resourceGroup, name, node, uid string) {
 	})).To(Succeed())
 }
 
-// writes counts the requests of the operator that change something, as the API server logged them.
+// writes are the requests of the operator that change something, but for events, as the API server logged them.
 func writes() []string {
+	GinkgoHelper()
+	var found []string
+	for _, r := range requests() {
+		if !r.reads() && !strings.Contains(r.uri, "/events") {
+			found = append(found, r.verb+" "+r.uri)
+		}
+	}
+	return found
+}
+
+// request is one that an operator has made.
+type request struct{ verb, uri, kind, agent string }
+
+func (r request) reads() bool { return slices.Contains([]string{"get", "list", "watch"}, r.verb) }
+
+// requests are all of the operator, and of those that run with its rights, that the API server has answered.
+func requests() []request {
 	GinkgoHelper()
 	file, err := os.Open(auditLog)
 	Expect(err).NotTo(HaveOccurred())
 	defer file.Close()
-	var found []string
+	var found []request
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var event struct {
+			Stage            string `json:"stage"`
 			Verb             string `json:"verb"`
 			RequestURI       string `json:"requestURI"`
+			UserAgent        string `json:"userAgent"`
 			ImpersonatedUser struct {
 				Username string `json:"username"`
 			} `json:"impersonatedUser"`
+			ObjectRef struct {
+				Resource    string `json:"resource"`
+				Subresource string `json:"subresource"`
+			} `json:"objectRef"`
 		}
 		Expect(json.Unmarshal(lines.Bytes(), &event)).To(Succeed())
-		switch event.Verb {
-		case "get", "list", "watch":
+		// A watch has answered when it has begun; it ends with the operator.
+		if event.ImpersonatedUser.Username != operatorUser || (event.Stage != "ResponseComplete" && event.Verb != "watch") {
 			continue
 		}
-		if event.ImpersonatedUser.Username == operatorUser && !strings.Contains(event.RequestURI, "/events") {
-			found = append(found, event.Verb+" "+event.RequestURI)
+		kind := event.ObjectRef.Resource
+		if event.ObjectRef.Subresource != "" {
+			kind += "/" + event.ObjectRef.Subresource
 		}
+		found = append(found, request{verb: event.Verb, uri: event.RequestURI, kind: kind, agent: event.UserAgent})
 	}
 	Expect(lines.Err()).NotTo(HaveOccurred())
 	return found

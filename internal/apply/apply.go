@@ -91,7 +91,11 @@ type child struct {
 	desired named
 	// owned reads the fields of object that the operator owns.
 	owned func() (runtime.ApplyConfiguration, error)
+	// resourceVersion is which version of the object desired is meant for; nil for any, and for none.
+	resourceVersion **string
 }
+
+const deploymentKind = "Deployment"
 
 // named is what every apply configuration of a child has.
 type named interface {
@@ -107,37 +111,37 @@ func children(c render.Children) []child {
 	all := []child{
 		{"ServiceAccount", account, c.ServiceAccount, func() (runtime.ApplyConfiguration, error) {
 			return applycorev1.ExtractServiceAccount(account, owner)
-		}},
+		}, &c.ServiceAccount.ResourceVersion},
 		{"ClusterRoleBinding", clusterBinding, c.ClusterRoleBinding, func() (runtime.ApplyConfiguration, error) {
 			return applyrbacv1.ExtractClusterRoleBinding(clusterBinding, owner)
-		}},
+		}, &c.ClusterRoleBinding.ResourceVersion},
 		{"RoleBinding", binding, c.RoleBinding, func() (runtime.ApplyConfiguration, error) {
 			return applyrbacv1.ExtractRoleBinding(binding, owner)
-		}},
+		}, &c.RoleBinding.ResourceVersion},
 	}
 	if c.Secret != nil {
 		secret := &corev1.Secret{}
 		all = slices.Insert(all, 0, child{"Secret", secret, c.Secret, func() (runtime.ApplyConfiguration, error) {
 			return applycorev1.ExtractSecret(secret, owner)
-		}})
+		}, &c.Secret.ResourceVersion})
 	}
 	if c.Deployment != nil {
 		deployment := &appsv1.Deployment{}
-		all = append(all, child{"Deployment", deployment, c.Deployment, func() (runtime.ApplyConfiguration, error) {
+		all = append(all, child{deploymentKind, deployment, c.Deployment, func() (runtime.ApplyConfiguration, error) {
 			return applyappsv1.ExtractDeployment(deployment, owner)
-		}})
+		}, &c.Deployment.ResourceVersion})
 	}
 	return all
 }
 
 // Apply brings the objects of a node into the cluster, and reports whether it changed the spec of its Deployment. It
-// writes nothing where one of them, or the Node, belongs to somebody else: see NotOwnedError and
-// PredecessorError. What is known to be owned by the node may have any labels. Without a Secret and a Deployment,
-// those that exist are left alone.
+// writes to nothing that belongs to somebody else, and starts no virtual kubelet where one of the objects, or the Node,
+// does: see NotOwnedError and PredecessorError. What is known to be owned by the node may have any labels. Without a
+// Secret and a Deployment, those that exist are left alone.
 func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render.Children, owned func(client.Object) bool) (changed bool, err error) {
 	all := children(rendered)
 	for _, c := range all {
-		if err := a.read(ctx, node, c, owned); err != nil {
+		if err := a.read(ctx, a.Client, node, c, owned); err != nil {
 			return false, err
 		}
 	}
@@ -147,6 +151,19 @@ func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render
 		}
 	}
 	for _, c := range all {
+		if c.object.GetResourceVersion() == "" {
+			made, err := a.create(ctx, c)
+			if err != nil {
+				return changed, fmt.Errorf("create %s %s: %w", c.kind, node.Name, err)
+			}
+			if made {
+				changed = changed || c.kind == deploymentKind
+				continue
+			}
+			if err := a.read(ctx, a.Live, node, c, owned); err != nil {
+				return changed, err
+			}
+		}
 		w, err := a.write(ctx, c)
 		if err != nil {
 			return changed, fmt.Errorf("apply %s %s: %w", c.kind, node.Name, err)
@@ -156,13 +173,29 @@ func (a *Applier) Apply(ctx context.Context, node identity.Node, rendered render
 	return changed, nil
 }
 
-// read fills c.object, and fails where it is not the node's.
-func (a *Applier) read(ctx context.Context, node identity.Node, c child, owned func(client.Object) bool) error {
-	key := client.ObjectKey{Name: ptr.Deref(c.desired.GetName(), ""), Namespace: ptr.Deref(c.desired.GetNamespace(), "")}
-	err := a.Client.Get(ctx, key, c.object)
-	if apierrors.IsNotFound(err) {
-		err = a.Live.Get(ctx, key, c.object)
+// noVersion is one that no object has: etcd counts its revisions from 1 on, before it holds anything.
+const noVersion = "1"
+
+// create applies an object that the cache does not have, unless there is one of its name: the API server makes it where
+// there is none, whatever resourceVersion is given, and refuses another one's. The cache lacks what is not labelled as the
+// operator's, and to look before would cost a request for every object, and not tell what somebody makes in between.
+func (a *Applier) create(ctx context.Context, c child) (made bool, err error) {
+	*c.resourceVersion = new(noVersion)
+	err = a.Client.Apply(ctx, c.desired, FieldOwner, client.ForceOwnership)
+	if err == nil {
+		return true, nil
 	}
+	*c.resourceVersion = nil
+	if apierrors.IsConflict(err) {
+		err = nil
+	}
+	return false, err
+}
+
+// read fills c.object, and fails where it is not the node's.
+func (a *Applier) read(ctx context.Context, from client.Reader, node identity.Node, c child, owned func(client.Object) bool) error {
+	key := client.ObjectKey{Name: ptr.Deref(c.desired.GetName(), ""), Namespace: ptr.Deref(c.desired.GetNamespace(), "")}
+	err := from.Get(ctx, key, c.object)
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,13 +63,13 @@ type bench struct {
 	manager  string
 	version  string
 	profile  string
-	// bodies are what the operator has written, to be written once more by others.
-	bodies map[string]*writes
+	// bodies are what the operator has written, to be written once more by others, and changed that after a change.
+	bodies, changed map[string]*writes
 	end    []func() error
 }
 
 func newBench(ctx context.Context, manager, profile string, progress func(string, ...any)) (w *bench, err error) {
-	w = &bench{progress: progress, manager: manager, profile: profile, scheme: runtime.NewScheme(), bodies: map[string]*writes{}}
+	w = &bench{progress: progress, manager: manager, profile: profile, scheme: runtime.NewScheme(), bodies: map[string]*writes{}, changed: map[string]*writes{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())
@@ -86,7 +87,8 @@ func newBench(ctx context.Context, manager, profile string, progress func(string
 		return w, err
 	}
 	w.end = append(w.end, func() error { return os.RemoveAll(w.dir) })
-	programs, err := binaries.Build(ctx, binaries.Options{Progress: func(line string) { progress("%s", line) }})
+	needed := slices.DeleteFunc(binaries.Modules(), func(m binaries.Module) bool { return m.Name != "etcd" && m.Name != "kubernetes" })
+	programs, err := binaries.Build(ctx, binaries.Options{Modules: needed, Progress: func(line string) { progress("%s", line) }})
 	if err != nil {
 		return w, err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,8 +26,8 @@ import (
 
 // writes are what the operator has written for one connector, as far as it has to be written.
 type writes struct {
-	// made are its objects and labels, in their order; changed its Deployments with another image.
-	made, changed []*unstructured.Unstructured
+	// made are its objects and labels, in their order.
+	made []*unstructured.Unstructured
 	// status is its status in the end.
 	status *unstructured.Unstructured
 }
@@ -100,46 +101,23 @@ func (w *bench) capture(ctx context.Context, name string) (*writes, error) {
 	return out, nil
 }
 
-// captureChanged reads the Deployments of a connector after a change.
-func (w *bench) captureChanged(ctx context.Context, name string, into *writes) error {
-	for _, node := range nodeNames(name) {
-		var deployment appsv1.Deployment
-		if err := w.client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: node}, &deployment); err != nil {
-			return err
+// captureAll captures what is not captured yet of n connectors.
+func (w *bench) captureAll(ctx context.Context, n int, into map[string]*writes) error {
+	var mu sync.Mutex
+	return each(ctx, n, func(ctx context.Context, i int) error {
+		name := connectorName(i)
+		mu.Lock()
+		known := into[name]
+		mu.Unlock()
+		if known != nil {
+			return nil
 		}
-		extracted, err := applyappsv1.ExtractDeployment(&deployment, fieldOwner)
-		if err != nil {
-			return err
-		}
-		changed, err := unstructuredOf(extracted)
-		if err != nil {
-			return err
-		}
-		into.changed = append(into.changed, changed)
-	}
-	return nil
-}
-
-// captureAll captures what is not captured yet.
-func (w *bench) captureAll(ctx context.Context, n int, changed bool) error {
-	found := make([]*writes, n)
-	err := each(ctx, n, func(ctx context.Context, i int) (err error) {
-		known := w.bodies[connectorName(i)]
-		switch {
-		case known == nil:
-			found[i], err = w.capture(ctx, connectorName(i))
-		case changed && len(known.changed) == 0:
-			found[i] = known
-			err = w.captureChanged(ctx, connectorName(i), known)
-		default:
-			found[i] = known
-		}
+		found, err := w.capture(ctx, name)
+		mu.Lock()
+		defer mu.Unlock()
+		into[name] = found
 		return err
 	})
-	for i := range found {
-		w.bodies[connectorName(i)] = found[i]
-	}
-	return err
 }
 
 func unstructuredOf(object any) (*unstructured.Unstructured, error) {
@@ -200,8 +178,8 @@ func (w *bench) floorChange(ctx context.Context, n int) (cost, error) {
 		if err := changeImage(ctx, user, i); err != nil {
 			return err
 		}
-		body := w.bodies[connectorName(i)]
-		for _, object := range body.changed {
+		body := w.changed[connectorName(i)]
+		for _, object := range body.made[1:] { // the finalizer stays
 			if err := applyBare(ctx, bare, object); err != nil {
 				return err
 			}

@@ -99,7 +99,7 @@ func (w *bench) round(ctx context.Context, s *scale, n int, first bool, window t
 	}
 	s.Converge = append(s.Converge, c)
 	w.progress("  converge %s", c)
-	if err := w.captureAll(ctx, n, false); err != nil {
+	if err := w.captureAll(ctx, n, w.bodies); err != nil {
 		return fmt.Errorf("read what was written: %w", err)
 	}
 
@@ -131,7 +131,7 @@ func (w *bench) round(ctx context.Context, s *scale, n int, first bool, window t
 	}
 	s.Change = append(s.Change, c)
 	w.progress("  change %s", c)
-	if err := w.captureAll(ctx, n, true); err != nil {
+	if err := w.captureAll(ctx, n, w.changed); err != nil {
 		return fmt.Errorf("read what was changed: %w", err)
 	}
 	if err := pause(ctx, breather); err != nil {
@@ -221,7 +221,7 @@ func (w *bench) restart(ctx context.Context, o *operator, n int) (*operator, cos
 	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		metrics, err := o.scrape(ctx, reconcilesMetric)
 		if err != nil {
-			return false, err
+			return false, o.process.Err() // the metrics may not be served yet
 		}
 		if now := metrics[reconcilesMetric]; now > last {
 			last, at = now, time.Now()

@@ -81,7 +81,6 @@ var eventTypes = map[string]string{
 	v1alpha1.ReasonSubnetTooSmall:           corev1.EventTypeWarning,
 	v1alpha1.ReasonSubnetJoinForbidden:      corev1.EventTypeWarning,
 	v1alpha1.ReasonSuspended:                corev1.EventTypeNormal,
-	v1alpha1.ReasonStarting:                 corev1.EventTypeNormal,
 	v1alpha1.ReasonNodeReady:                corev1.EventTypeNormal,
 	v1alpha1.ReasonNodeNotReady:             corev1.EventTypeWarning,
 	v1alpha1.ReasonUnschedulable:            corev1.EventTypeWarning,

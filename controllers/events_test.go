@@ -80,9 +80,6 @@ var _ = Describe("The events of a connector", func() {
 		)
 		// of is an event of a node.
 		of := func(reason, node, is string) string { return "Normal " + reason + " " + node + ": node " + node + is }
-		starting := func(node string) string {
-			return "Normal Starting " + node + ": the virtual kubelet of node " + node + " is starting"
-		}
 
 		By("making it before its Secret")
 		goesOn("Warning SecretNotFound: Secret " + namespace + "/" + secretName + " does not exist: kubectl create secret generic " + secretName +
@@ -92,7 +89,7 @@ var _ = Describe("The events of a connector", func() {
 		createSecret(ctx, goodSecret())
 		goesOn("Normal Resolved: the spec and what it points to are understood",
 			"Normal Registered: resource provider Microsoft.ContainerInstance is registered in subscription "+sandboxazure.DefaultSubscriptionID,
-			accessible, starting(linuxNode))
+			accessible)
 		standIn(ctx, linuxNode)
 		goesOn(of("NodeReady", linuxNode, " is ready"))
 
@@ -103,13 +100,12 @@ var _ = Describe("The events of a connector", func() {
 				" --append) and put it into the Secret")))
 		setSecret(renewed, time.Time{})
 		updateSecret(ctx, renewed)
-		goesOn(accessible, starting(linuxNode))
+		goesOn(accessible)
 		standIn(ctx, linuxNode)
 		goesOn(of("NodeReady", linuxNode, " is ready"))
 
 		By("adding an operating system")
 		patchSpec(ctx, `{"spec":{"osTypes":["Linux","Windows"]}}`)
-		goesOn(starting(windowsNode))
 		standIn(ctx, windowsNode)
 		goesOn(of("NodeReady", windowsNode, " is ready"))
 

@@ -29,11 +29,9 @@ package controllers
 // +kubebuilder:rbac:groups="",namespace=kube-system,resources=services,resourceNames=kube-dns,verbs=list;watch
 // +kubebuilder:rbac:groups=discovery.k8s.io,namespace=default,resources=endpointslices,resourceNames=kubernetes,verbs=list;watch
 
-// Draining by the rules of kubectl drain, with spec.removal also by deletion, and the pod that a container group was
-// made for.
+// Draining by eviction, with spec.removal also by deletion, and the pod that a container group was made for.
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;delete
 // +kubebuilder:rbac:groups="",resources=pods/eviction,verbs=create
-// +kubebuilder:rbac:groups=apps,resources=daemonsets,verbs=get
 
 // Events, leader election, and who may read the metrics.
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

@@ -145,7 +145,7 @@ func (r *Reconciler) release(ctx context.Context, connector *v1alpha1.VirtualKub
 	if !controllerutil.ContainsFinalizer(connector, v1alpha1.Finalizer) {
 		return nil
 	}
-	return r.Guard.Release(ctx, connector.Name, func() error {
+	return r.Guard.Release(ctx, connector.UID, func() error {
 		// Not by apply: the finalizer may belong to somebody else, too, such as who restored the connector.
 		released := connector.DeepCopy()
 		controllerutil.RemoveFinalizer(released, v1alpha1.Finalizer)

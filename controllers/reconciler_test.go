@@ -72,7 +72,7 @@ var _ = Describe("A connector", func() {
 		Eventually(condition(ctx, v1alpha1.ConditionResolved)).Should(And(
 			beCondition(metav1.ConditionFalse, v1alpha1.ReasonNotOwned),
 			HaveField("Message", ContainSubstring("ServiceAccount "+namespace+"/"+linuxNode))))
-		Expect(children(ctx)).To(BeEmpty())
+		Expect(children(ctx)).To(ConsistOf("Secret/"+linuxNode), "what grants rights, or runs")
 		var after corev1.ServiceAccount
 		Expect(k8s.Get(ctx, client.ObjectKeyFromObject(foreign), &after)).To(Succeed())
 		Expect(after.ResourceVersion).To(Equal(foreign.ResourceVersion))

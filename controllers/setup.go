@@ -14,7 +14,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -63,9 +63,9 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 	if options.Metrics == nil {
 		options.Metrics = metrics.New(version.Get())
 	}
-	kube, err := kubernetes.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	pods, err := corev1client.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
-		return fmt.Errorf("make a client for draining: %w", err)
+		return fmt.Errorf("make a client of pods: %w", err)
 	}
 	if err := observe.Index(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
@@ -103,7 +103,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		Observer: &observe.Observer{Cache: cached, Namespace: options.Defaults.Namespace},
 		Mender:   &mend.Mender{Client: cached, Clock: options.Clock},
 		Retirer: &retire.Retirer{
-			Client: cached, Live: live, Kubernetes: kube, Inventory: inventory, Clock: options.Clock,
+			Client: cached, Live: live, Pods: pods, Inventory: inventory, Clock: options.Clock,
 		},
 		Guard:   removalGuard,
 		Metrics: options.Metrics,
@@ -140,6 +140,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 func CacheOptions(namespace string) cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{identity.LabelManagedBy: identity.ManagedBy})
 	here := map[string]cache.Config{namespace: {}}
+	slim := &slimmer{}
 	removalGuard := cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", guard.Name)}
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
@@ -148,15 +149,17 @@ func CacheOptions(namespace string) cache.Options {
 			&admissionv1.ValidatingAdmissionPolicy{}:        removalGuard,
 			&admissionv1.ValidatingAdmissionPolicyBinding{}: removalGuard,
 			// The users' Secrets carry no label of ours, and stand beside the generated ones.
-			&corev1.Secret{}:             {Namespaces: here, Transform: slimSecret},
-			&corev1.ServiceAccount{}:     {Namespaces: here, Label: ours, Transform: slimChild},
-			&appsv1.Deployment{}:         {Namespaces: here, Label: ours, Transform: slimChild},
-			&corev1.Pod{}:                {Namespaces: here, Label: ours, Transform: slimPod},
-			&rbacv1.ClusterRoleBinding{}: {Label: ours, Transform: slimChild},
-			&rbacv1.RoleBinding{}:        {Namespaces: map[string]cache.Config{render.LeaseNamespace: {}}, Label: ours, Transform: slimChild},
+			&corev1.Secret{}:             {Namespaces: here, Transform: transform(slim.secret)},
+			&corev1.ServiceAccount{}:     {Namespaces: here, Label: ours, Transform: transform(slim.serviceAccount)},
+			&appsv1.Deployment{}:         {Namespaces: here, Label: ours, Transform: transform(slim.deployment)},
+			&corev1.Pod{}:                {Namespaces: here, Label: ours, Transform: slim.pod},
+			&rbacv1.ClusterRoleBinding{}: {Label: ours, Transform: transform(slim.clusterRoleBinding)},
+			&rbacv1.RoleBinding{}: {
+				Namespaces: map[string]cache.Config{render.LeaseNamespace: {}}, Label: ours, Transform: transform(slim.roleBinding),
+			},
 			&corev1.Node{}: {
 				Label:     labels.SelectorFromSet(labels.Set{identity.LabelVirtualNode: identity.VirtualNode}),
-				Transform: slimNode,
+				Transform: transform(slim.node),
 			},
 			&corev1.ConfigMap{}: {
 				Namespaces: map[string]cache.Config{discover.ClientCANamespace: {}},

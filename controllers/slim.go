@@ -4,94 +4,170 @@
 package controllers
 
 import (
-	"maps"
-	"slices"
 	"strings"
+	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
+	"github.com/virtual-kubelet/connector-operator/internal/render"
 )
 
-// The functions here leave out of caches what the operator does not read. What they return must not share memory with what
-// is left out.
-
-// slimChild keeps of who manages an object's fields only those who may have written what the operator owns.
-func slimChild(object any) (any, error) {
-	accessor, err := meta.Accessor(object)
-	if err != nil {
-		return object, nil //nolint:nilerr // what the cache tells of an object that it has missed the deletion of
-	}
-	accessor.SetManagedFields(slimManagers(accessor.GetManagedFields(), func(m metav1.ManagedFieldsEntry) bool {
-		return m.Subresource == ""
-	}))
-	return object, nil
+// slimmer leaves out of caches what the operator does not read. What it owns of an object is a digest there, so that an edit
+// of what is left out is noticed, too.
+type slimmer struct {
+	mu sync.Mutex
+	// shared has what many objects say, once.
+	shared map[string]string
 }
 
-// slimSecret keeps of a user's Secret its data alone: kubectl keeps a copy of that in an annotation.
-func slimSecret(object any) (any, error) {
-	secret, ok := object.(*corev1.Secret)
+// maxShared is how many texts are shared; those of another place than all others' are not worth it.
+const maxShared = 256
+
+func (s *slimmer) share(text string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if kept, ok := s.shared[text]; ok {
+		return kept
+	}
+	if s.shared == nil || len(s.shared) >= maxShared {
+		s.shared = map[string]string{}
+	}
+	s.shared[text] = text
+	return text
+}
+
+// transform slims what a cache is about to keep; what is not slimmed is kept as it is.
+func transform[T client.Object](slim func(T) T) cache.TransformFunc {
+	return func(object any) (any, error) {
+		is, ok := object.(T)
+		if !ok || apply.Slim(is) != nil {
+			return object, nil
+		}
+		return slim(is), nil
+	}
+}
+
+// meta keeps whose an object is, and what the operator notes on it.
+func (s *slimmer) meta(is metav1.ObjectMeta) metav1.ObjectMeta {
+	slim := metav1.ObjectMeta{
+		Namespace: s.share(is.Namespace), Name: is.Name, UID: is.UID, ResourceVersion: is.ResourceVersion, Generation: is.Generation,
+		CreationTimestamp: is.CreationTimestamp, DeletionTimestamp: is.DeletionTimestamp, DeletionGracePeriodSeconds: is.DeletionGracePeriodSeconds,
+		Finalizers: is.Finalizers, ManagedFields: is.ManagedFields,
+	}
+	slim.Labels, slim.Annotations = s.marks(is.Labels), s.marks(is.Annotations)
+	return slim
+}
+
+// marks keeps the labels or annotations that the operator reads.
+func (s *slimmer) marks(all map[string]string) map[string]string {
+	var kept map[string]string
+	for key, value := range all {
+		switch {
+		case key == identity.LabelManagedBy, key == identity.LabelVirtualNode, key == identity.LabelOS, key == identity.AnnotationPlace:
+			value = s.share(value)
+		case !strings.HasPrefix(key, identity.Domain):
+			continue
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		kept[s.share(key)] = value
+	}
+	return kept
+}
+
+func (s *slimmer) serviceAccount(is *corev1.ServiceAccount) *corev1.ServiceAccount {
+	return &corev1.ServiceAccount{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta)}
+}
+
+func (s *slimmer) clusterRoleBinding(is *rbacv1.ClusterRoleBinding) *rbacv1.ClusterRoleBinding {
+	return &rbacv1.ClusterRoleBinding{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta), RoleRef: s.roleRef(is.RoleRef)}
+}
+
+func (s *slimmer) roleBinding(is *rbacv1.RoleBinding) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta), RoleRef: s.roleRef(is.RoleRef)}
+}
+
+func (s *slimmer) roleRef(is rbacv1.RoleRef) rbacv1.RoleRef {
+	return rbacv1.RoleRef{APIGroup: s.share(is.APIGroup), Kind: s.share(is.Kind), Name: s.share(is.Name)}
+}
+
+// secret keeps the data: the users' Secrets, which carry no label of the operator's, are read from the cache, too.
+func (s *slimmer) secret(is *corev1.Secret) *corev1.Secret {
+	return &corev1.Secret{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta), Data: is.Data}
+}
+
+// deployment keeps how its virtual kubelet is started, as far as the Node tells of it, and how it fares.
+func (s *slimmer) deployment(is *appsv1.Deployment) *appsv1.Deployment {
+	slim := &appsv1.Deployment{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta)}
+	slim.Spec.Replicas, slim.Spec.Selector = is.Spec.Replicas, is.Spec.Selector
+	slim.Spec.Template.Spec.Containers = s.containers(is.Spec.Template.Spec.Containers)
+	slim.Status = is.Status
+	slim.Status.Conditions = nil
+	for _, c := range is.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure {
+			slim.Status.Conditions = append(slim.Status.Conditions, c)
+		}
+	}
+	return slim
+}
+
+func (s *slimmer) containers(all []corev1.Container) []corev1.Container {
+	slim := make([]corev1.Container, 0, len(all))
+	for i := range all {
+		container := corev1.Container{Name: s.share(all[i].Name), Image: s.share(all[i].Image)}
+		for _, argument := range all[i].Args {
+			if argument == render.ArgumentNoTaint {
+				container.Args = []string{render.ArgumentNoTaint}
+			}
+		}
+		for _, variable := range all[i].Env {
+			switch variable.Name {
+			case render.VariableTaintKey, render.VariableTaintValue, render.VariableTaintEffect:
+				container.Env = append(container.Env, corev1.EnvVar{Name: s.share(variable.Name), Value: s.share(variable.Value)})
+			}
+		}
+		slim = append(slim, container)
+	}
+	return slim
+}
+
+// pod keeps how a virtual kubelet fares. The operator applies no pods.
+func (s *slimmer) pod(object any) (any, error) {
+	is, ok := object.(*corev1.Pod)
 	if !ok {
 		return object, nil
 	}
-	if secret.Labels[identity.LabelManagedBy] != identity.ManagedBy && secret.Annotations[identity.AnnotationClaim] == "" {
-		secret.ManagedFields = nil
-		secret.Annotations = nil
-	}
-	return slimChild(secret)
-}
-
-// slimPod keeps of a virtual kubelet's pod whose it is and how it fares.
-func slimPod(object any) (any, error) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return object, nil
-	}
-	slim := &corev1.Pod{TypeMeta: pod.TypeMeta, ObjectMeta: pod.ObjectMeta}
-	slim.ManagedFields, slim.Annotations, slim.OwnerReferences = nil, nil, nil
-	for i := range pod.Spec.Containers {
-		container := &pod.Spec.Containers[i]
-		slim.Spec.Containers = append(slim.Spec.Containers, corev1.Container{Name: container.Name, Image: container.Image})
-	}
-	slim.Status.Phase = pod.Status.Phase
-	slim.Status.Conditions = pod.Status.Conditions
-	slim.Status.ContainerStatuses = pod.Status.ContainerStatuses
-	return slim, nil
-}
-
-// slimNode keeps of a Node whose it is and whether it is ready.
-func slimNode(object any) (any, error) {
-	node, ok := object.(*corev1.Node)
-	if !ok {
-		return object, nil
-	}
-	slim := &corev1.Node{TypeMeta: node.TypeMeta, ObjectMeta: node.ObjectMeta}
-	slim.ManagedFields = slimManagers(node.ManagedFields, func(m metav1.ManagedFieldsEntry) bool { return m.Manager == string(apply.FieldOwner) })
-	slim.Annotations = maps.Clone(node.Annotations)
-	// What a virtual kubelet remembers there changes with each of its heartbeats.
-	maps.DeleteFunc(slim.Annotations, func(key, _ string) bool { return strings.HasPrefix(key, "virtual-kubelet.io/") })
-	slim.Spec.Unschedulable = node.Spec.Unschedulable
-	slim.Spec.ProviderID = node.Spec.ProviderID
-	slim.Spec.Taints = node.Spec.Taints
-	slim.Status.NodeInfo.KubeletVersion = node.Status.NodeInfo.KubeletVersion
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
+	slim := &corev1.Pod{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta)}
+	slim.ManagedFields = nil
+	slim.Spec.Containers = s.containers(is.Spec.Containers)
+	slim.Status.Phase = is.Status.Phase
+	slim.Status.ContainerStatuses = is.Status.ContainerStatuses
+	for _, c := range is.Status.Conditions {
+		if c.Type == corev1.PodReady || c.Type == corev1.PodScheduled {
 			slim.Status.Conditions = append(slim.Status.Conditions, c)
 		}
 	}
 	return slim, nil
 }
 
-// slimManagers returns those that are wanted, in a list of their own.
-func slimManagers(managers []metav1.ManagedFieldsEntry, wanted func(metav1.ManagedFieldsEntry) bool) []metav1.ManagedFieldsEntry {
-	var kept []metav1.ManagedFieldsEntry
-	for _, m := range managers {
-		if wanted(m) {
-			kept = append(kept, m)
+func (s *slimmer) node(is *corev1.Node) *corev1.Node {
+	slim := &corev1.Node{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta)}
+	slim.Spec.Unschedulable = is.Spec.Unschedulable
+	slim.Spec.ProviderID = is.Spec.ProviderID
+	slim.Spec.Taints = is.Spec.Taints
+	slim.Status.NodeInfo.KubeletVersion = s.share(is.Status.NodeInfo.KubeletVersion)
+	for _, c := range is.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			slim.Status.Conditions = append(slim.Status.Conditions, c)
 		}
 	}
-	return slices.Clip(kept)
+	return slim
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
+	"github.com/virtual-kubelet/connector-operator/internal/apply"
 	"github.com/virtual-kubelet/connector-operator/internal/discover"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 )
@@ -174,19 +174,12 @@ func sameMeta(before, after client.Object) bool {
 // sameDeployment leaves out the steps of a roll that change nothing for the controller.
 func sameDeployment(before, after *appsv1.Deployment) bool {
 	return sameMeta(before, after) && before.Generation == after.Generation &&
-		maps.Equal(ownAnnotations(before), ownAnnotations(after)) &&
+		maps.Equal(before.Annotations, after.Annotations) && apply.Same(before, after) &&
 		(before.Status.ObservedGeneration < before.Generation) == (after.Status.ObservedGeneration < after.Generation) &&
 		before.Status.Replicas == after.Status.Replicas &&
 		before.Status.UpdatedReplicas == after.Status.UpdatedReplicas &&
 		before.Status.AvailableReplicas == after.Status.AvailableReplicas &&
 		replicaFailure(before) == replicaFailure(after)
-}
-
-// ownAnnotations leaves out those that the controller of Deployments writes.
-func ownAnnotations(object client.Object) map[string]string {
-	own := maps.Clone(object.GetAnnotations())
-	maps.DeleteFunc(own, func(key, _ string) bool { return !strings.HasPrefix(key, identity.Domain) })
-	return own
 }
 
 func replicaFailure(deployment *appsv1.Deployment) string {
@@ -218,7 +211,7 @@ func scheduling(pod *corev1.Pod) string {
 // sameNode leaves out heartbeats.
 func sameNode(before, after *corev1.Node) bool {
 	return sameMeta(before, after) &&
-		maps.Equal(before.Annotations, after.Annotations) &&
+		maps.Equal(before.Annotations, after.Annotations) && apply.Same(before, after) &&
 		equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints) &&
 		before.Spec.Unschedulable == after.Spec.Unschedulable &&
 		before.Status.NodeInfo.KubeletVersion == after.Status.NodeInfo.KubeletVersion &&

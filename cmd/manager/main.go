@@ -106,6 +106,8 @@ func run(ctx context.Context, c config) error {
 	}
 	// The API server's priority and fairness limits the operator, not a guess made here.
 	restConfig.QPS = -1
+	// The API server is near: to unpack what it sends costs more than it saves, and memory for every watch.
+	restConfig.DisableCompression = true
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
 		Scheme: scheme,
 		Cache:  controllers.CacheOptions(c.connectorNamespace),

@@ -14,12 +14,10 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
-	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	applyrbacv1 "k8s.io/client-go/applyconfigurations/rbac/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -89,8 +87,6 @@ type child struct {
 	kind    string
 	object  client.Object
 	desired named
-	// owned reads the fields of object that the operator owns.
-	owned func() (runtime.ApplyConfiguration, error)
 	// resourceVersion is which version of the object desired is meant for; nil for any, and for none.
 	resourceVersion **string
 }
@@ -106,30 +102,16 @@ type named interface {
 
 // children returns a node's objects in the order to apply them: the Secret with the claim first.
 func children(c render.Children) []child {
-	owner := string(FieldOwner)
-	account, clusterBinding, binding := &corev1.ServiceAccount{}, &rbacv1.ClusterRoleBinding{}, &rbacv1.RoleBinding{}
 	all := []child{
-		{"ServiceAccount", account, c.ServiceAccount, func() (runtime.ApplyConfiguration, error) {
-			return applycorev1.ExtractServiceAccount(account, owner)
-		}, &c.ServiceAccount.ResourceVersion},
-		{"ClusterRoleBinding", clusterBinding, c.ClusterRoleBinding, func() (runtime.ApplyConfiguration, error) {
-			return applyrbacv1.ExtractClusterRoleBinding(clusterBinding, owner)
-		}, &c.ClusterRoleBinding.ResourceVersion},
-		{"RoleBinding", binding, c.RoleBinding, func() (runtime.ApplyConfiguration, error) {
-			return applyrbacv1.ExtractRoleBinding(binding, owner)
-		}, &c.RoleBinding.ResourceVersion},
+		{"ServiceAccount", &corev1.ServiceAccount{}, c.ServiceAccount, &c.ServiceAccount.ResourceVersion},
+		{"ClusterRoleBinding", &rbacv1.ClusterRoleBinding{}, c.ClusterRoleBinding, &c.ClusterRoleBinding.ResourceVersion},
+		{"RoleBinding", &rbacv1.RoleBinding{}, c.RoleBinding, &c.RoleBinding.ResourceVersion},
 	}
 	if c.Secret != nil {
-		secret := &corev1.Secret{}
-		all = slices.Insert(all, 0, child{"Secret", secret, c.Secret, func() (runtime.ApplyConfiguration, error) {
-			return applycorev1.ExtractSecret(secret, owner)
-		}, &c.Secret.ResourceVersion})
+		all = slices.Insert(all, 0, child{"Secret", &corev1.Secret{}, c.Secret, &c.Secret.ResourceVersion})
 	}
 	if c.Deployment != nil {
-		deployment := &appsv1.Deployment{}
-		all = append(all, child{deploymentKind, deployment, c.Deployment, func() (runtime.ApplyConfiguration, error) {
-			return applyappsv1.ExtractDeployment(deployment, owner)
-		}, &c.Deployment.ResourceVersion})
+		all = append(all, child{deploymentKind, &appsv1.Deployment{}, c.Deployment, &c.Deployment.ResourceVersion})
 	}
 	return all
 }
@@ -261,11 +243,18 @@ func Applied(object client.Object) bool {
 // children, it alone has a generation.
 func (a *Applier) write(ctx context.Context, c child) (bool, error) {
 	if c.object.GetResourceVersion() != "" {
-		owned, err := c.owned()
+		is, strays, err := owned(c.object)
 		if err != nil {
-			return false, fmt.Errorf("read its managed fields: %w", err)
+			return false, err
 		}
-		if equality.Semantic.DeepEqual(owned, c.desired) {
+		want, err := digest(c.desired)
+		if err != nil {
+			return false, err
+		}
+		if is == want {
+			if !strays {
+				return false, nil
+			}
 			return a.removeStrays(ctx, c)
 		}
 		if c.rebinds() {
@@ -324,10 +313,6 @@ func (a *Applier) removeStrays(ctx context.Context, c child) (bool, error) {
 	desired, ok := c.desired.(*applyappsv1.DeploymentApplyConfiguration)
 	if !ok {
 		return false, nil
-	}
-	strays, err := hasStrays(deployment.ManagedFields)
-	if err != nil || !strays {
-		return false, err
 	}
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "replace", "path": "/metadata/resourceVersion", "value": deployment.ResourceVersion},

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	applyadmissionv1 "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -57,6 +58,8 @@ type Guard struct {
 	// releasing keeps two connectors that go at once from taking each other for one that stays, and the policy from
 	// being held again between its release and that of the last connector.
 	releasing sync.Mutex
+	// released are the connectors that were let go, as long as the cache shows them.
+	released sets.Set[types.UID]
 }
 
 // Sync holds the policy while there is a connector, and lets it go otherwise.
@@ -64,18 +67,20 @@ func (g *Guard) Sync(ctx context.Context) error {
 	g.releasing.Lock()
 	defer g.releasing.Unlock()
 	needed, err := g.needed(ctx, "")
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case !needed:
+		return g.letGo(ctx)
+	case g.holds(ctx, policy) && g.holds(ctx, binding):
+		return nil
 	}
-	if needed {
-		return g.hold(ctx)
-	}
-	return g.letGo(ctx)
+	return g.hold(ctx)
 }
 
 // Release lets a connector go by calling release, and before it the policy where no other connector is left: after it,
 // nobody may be there any more who would.
-func (g *Guard) Release(ctx context.Context, connector string, release func() error) error {
+func (g *Guard) Release(ctx context.Context, connector types.UID, release func() error) error {
 	g.releasing.Lock()
 	defer g.releasing.Unlock()
 	needed, err := g.needed(ctx, connector)
@@ -88,11 +93,33 @@ func (g *Guard) Release(ctx context.Context, connector string, release func() er
 			return err
 		}
 	}
-	return release()
+	if err := release(); err != nil {
+		return err
+	}
+	if g.released == nil {
+		g.released = sets.New[types.UID]()
+	}
+	g.released.Insert(connector)
+	return nil
 }
 
-// needed reports whether there is a connector that the operator has not let go, but for one.
-func (g *Guard) needed(ctx context.Context, except string) (bool, error) {
+// needed reports whether there is a connector that the operator has not let go, but for one. The cache is believed that
+// there is one: only the last of many costs a request.
+func (g *Guard) needed(ctx context.Context, except types.UID) (bool, error) {
+	var known v1alpha1.VirtualKubeletConnectorList
+	if err := g.Client.List(ctx, &known, client.UnsafeDisableDeepCopy); err != nil {
+		return false, fmt.Errorf("list VirtualKubeletConnectors: %w", err)
+	}
+	shown := sets.New[types.UID]()
+	for i := range known.Items {
+		shown.Insert(known.Items[i].UID)
+	}
+	g.released = g.released.Intersection(shown)
+	for i := range known.Items {
+		if c := &known.Items[i]; c.UID != except && !g.released.Has(c.UID) && stays(c) {
+			return true, nil
+		}
+	}
 	var connectors metav1.PartialObjectMetadataList
 	connectors.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("VirtualKubeletConnectorList"))
 	err := g.Live.List(ctx, &connectors)
@@ -103,17 +130,28 @@ func (g *Guard) needed(ctx context.Context, except string) (bool, error) {
 		return false, fmt.Errorf("list VirtualKubeletConnectors: %w", err)
 	}
 	return slices.ContainsFunc(connectors.Items, func(c metav1.PartialObjectMetadata) bool {
-		return c.Name != except && (c.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(&c, v1alpha1.Finalizer))
+		return c.UID != except && stays(&c)
 	}), nil
+}
+
+// stays reports whether a connector is there until the operator lets it go.
+func stays(connector client.Object) bool {
+	return connector.GetDeletionTimestamp().IsZero() || controllerutil.ContainsFinalizer(connector, v1alpha1.Finalizer)
+}
+
+// holds reports whether the cache shows an object with the finalizer.
+func (g *Guard) holds(ctx context.Context, h held) bool {
+	object, err := g.get(ctx, g.Client, h)
+	return err == nil && object != nil && controllerutil.ContainsFinalizer(object, Finalizer)
 }
 
 // hold sets the finalizer, where both objects are there: neither refuses anything without the other.
 func (g *Guard) hold(ctx context.Context) error {
-	ofPolicy, err := g.get(ctx, policy)
+	ofPolicy, err := g.get(ctx, g.Live, policy)
 	if err != nil || ofPolicy == nil {
 		return err
 	}
-	ofBinding, err := g.get(ctx, binding)
+	ofBinding, err := g.get(ctx, g.Live, binding)
 	if err != nil || ofBinding == nil {
 		return err
 	}
@@ -134,7 +172,7 @@ func (g *Guard) set(ctx context.Context, h held, object *metav1.PartialObjectMet
 
 func (g *Guard) letGo(ctx context.Context) error {
 	for _, h := range []held{binding, policy} {
-		object, err := g.get(ctx, h)
+		object, err := g.get(ctx, g.Live, h)
 		if err != nil {
 			return err
 		}
@@ -153,10 +191,10 @@ func (g *Guard) letGo(ctx context.Context) error {
 }
 
 // get reads the policy or its binding; nil where it is not there.
-func (g *Guard) get(ctx context.Context, h held) (*metav1.PartialObjectMetadata, error) {
+func (g *Guard) get(ctx context.Context, from client.Reader, h held) (*metav1.PartialObjectMetadata, error) {
 	object := &metav1.PartialObjectMetadata{}
 	object.SetGroupVersionKind(admissionv1.SchemeGroupVersion.WithKind(h.kind))
-	err := g.Live.Get(ctx, client.ObjectKey{Name: Name}, object)
+	err := from.Get(ctx, client.ObjectKey{Name: Name}, object)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}

@@ -120,16 +120,12 @@ func (m *Mender) mark(ctx context.Context, desired resolve.Node, node *corev1.No
 	maps.Copy(labels, desired.NodeLabels)
 	annotations := map[string]string{identity.AnnotationTaint: taintText(desired.Taint)}
 	maps.Copy(annotations, desired.NodeAnnotations)
+	patch := applycorev1.Node(node.Name).WithLabels(labels).WithAnnotations(annotations)
+	if marked, err := apply.Owns(node, patch); marked || err != nil {
+		return err
+	}
 	// With its uid, so that a Node that has just been deleted is not made anew.
-	patch := applycorev1.Node(node.Name).WithUID(node.UID).WithLabels(labels).WithAnnotations(annotations)
-	owned, err := applycorev1.ExtractNode(node, string(apply.FieldOwner))
-	if err != nil {
-		return fmt.Errorf("read the managed fields of Node %s: %w", node.Name, err)
-	}
-	if equality.Semantic.DeepEqual(owned.WithUID(node.UID), patch) {
-		return nil
-	}
-	if err := m.Client.Apply(ctx, patch, apply.FieldOwner, client.ForceOwnership); err != nil {
+	if err := m.Client.Apply(ctx, patch.WithUID(node.UID), apply.FieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("label Node %s: %w", node.Name, err)
 	}
 	return nil

@@ -7,17 +7,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
-	"k8s.io/kubectl/pkg/drain"
+	"k8s.io/client-go/tools/pager"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -121,29 +123,17 @@ func (l leaving) heldText() string {
 		count(len(l.held)), pod.Namespace, pod.Name, strings.Join(pod.Finalizers, ", "))
 }
 
-// drain cordons a node and evicts, by the rules of kubectl drain, the pods that are not leaving yet, or deletes them
+// drain cordons a node and evicts the pods that are not leaving yet, or deletes them
 // where the removal is forced or took too long. It notes which are left; those of DaemonSets are not waited for, nor are
 // those that came after the cordon: what makes them makes others as soon as they leave.
 func (v *visit) drain(ctx context.Context) error {
 	if err := v.cordon(ctx); err != nil {
 		return err
 	}
-	helper := &drain.Helper{
-		Ctx:                 ctx,
-		Client:              v.Kubernetes,
-		Force:               true,
-		GracePeriodSeconds:  -1,
-		IgnoreAllDaemonSets: true,
-		DeleteEmptyDirData:  true,
-		ChunkSize:           500,
-		Out:                 io.Discard,
-		ErrOut:              io.Discard,
+	pods, err := v.leaving(ctx)
+	if err != nil {
+		return err
 	}
-	list, errs := helper.GetPodsForDeletion(v.node.Name)
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("list the pods of node %s: %w", v.node.Name, err)
-	}
-	pods := list.Pods()
 	if !v.ended() || !v.noted(v.node.Hash, virtualKubelet) { // later pods get no container groups
 		v.remember(v.node, pods)
 	}
@@ -160,12 +150,7 @@ func (v *visit) drain(ctx context.Context) error {
 		pod := &pods[i]
 		asked := !pod.DeletionTimestamp.IsZero()
 		if !asked {
-			var err error
-			if forced {
-				err = helper.DeletePod(*pod)
-			} else {
-				err = helper.EvictPod(*pod, policyv1.SchemeGroupVersion)
-			}
+			err := v.end(ctx, pod, forced)
 			switch {
 			case err == nil || apierrors.IsNotFound(err):
 				asked = true
@@ -184,6 +169,48 @@ func (v *visit) drain(ctx context.Context) error {
 		v.progress.set(v1alpha1.ReasonDraining, "%s", v.pods.heldText())
 	}
 	return nil
+}
+
+// pageSize is how many pods the API server lists at once.
+const pageSize = 500
+
+// leaving lists the pods that are to leave a node, as kubectl drain would with all its permissions: neither those of
+// DaemonSets, which would be made anew at once, nor those of the machine itself.
+func (v *visit) leaving(ctx context.Context) ([]corev1.Pod, error) {
+	var pods []corev1.Pod
+	list := pager.New(pager.SimplePageFunc(func(options metav1.ListOptions) (runtime.Object, error) {
+		return v.Pods.Pods(metav1.NamespaceAll).List(ctx, options)
+	}))
+	list.PageSize = pageSize
+	of := metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("spec.nodeName", v.node.Name).String()}
+	err := list.EachListItem(ctx, of, func(item runtime.Object) error {
+		if pod, ok := item.(*corev1.Pod); ok && leaves(pod) {
+			pods = append(pods, *pod)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the pods of node %s: %w", v.node.Name, err)
+	}
+	return pods, nil
+}
+
+func leaves(pod *corev1.Pod) bool {
+	if _, mirrors := pod.Annotations[corev1.MirrorPodAnnotationKey]; mirrors {
+		return false
+	}
+	owner := metav1.GetControllerOf(pod)
+	stays := owner != nil && owner.Kind == "DaemonSet" && owner.APIVersion == appsv1.SchemeGroupVersion.String()
+	return !stays || !lives(*pod)
+}
+
+// end asks for the end of a pod: by eviction, which budgets may refuse, unless it is forced.
+func (v *visit) end(ctx context.Context, pod *corev1.Pod, forced bool) error {
+	pods := v.Pods.Pods(pod.Namespace)
+	if forced {
+		return pods.Delete(ctx, pod.Name, metav1.DeleteOptions{})
+	}
+	return pods.EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}})
 }
 
 // sort notes for what a pod is waited for, if it is, by whether it has been asked to end.
@@ -225,7 +252,7 @@ func (v *visit) tellBlocked(pods int, blocked []string, in time.Duration) {
 // finish ends the pods whose container groups are gone and that no virtual kubelet ends any more.
 func (v *visit) finish(ctx context.Context) error {
 	for _, pod := range v.pods.all() {
-		err := v.Kubernetes.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+		err := v.Pods.Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 			GracePeriodSeconds: new(int64(0)), Preconditions: &metav1.Preconditions{UID: &pod.UID},
 		})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {

@@ -136,7 +136,7 @@ func TestDrain(t *testing.T) {
 // visitOf is a visit of a node in a cluster that is simulated.
 func visitOf(cluster kubernetes.Interface, node *observe.Node, removal v1alpha1.Removal) *visit {
 	return &visit{
-		Retirer: &Retirer{Kubernetes: cluster, Clock: clocktesting.NewFakePassiveClock(start)},
+		Retirer: &Retirer{Pods: cluster.CoreV1(), Clock: clocktesting.NewFakePassiveClock(start)},
 		node:    node, spec: resolve.Resolved{Removal: removal}, progress: &Progress{},
 	}
 }
@@ -295,7 +295,7 @@ func newWorld(t *testing.T, groups ...string) *world {
 	pods := kubernetesfake.NewClientset()
 	holds := fake.NewClientBuilder().WithObjects(secret, deployment).Build()
 	return &world{
-		Retirer: &Retirer{Client: holds, Live: holds, Kubernetes: pods, Inventory: inventory, Clock: clock},
+		Retirer: &Retirer{Client: holds, Live: holds, Pods: pods.CoreV1(), Inventory: inventory, Clock: clock},
 		g:       g, cloud: cloud, clock: clock, client: holds, pods: pods,
 		node: &observe.Node{Name: "node", Hash: "hash", Secret: secret, Deployment: deployment},
 	}

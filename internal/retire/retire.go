@@ -17,7 +17,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -75,10 +75,10 @@ type Retirer struct {
 	Client client.Client
 	// Live reads past the cache.
 	Live client.Reader
-	// Kubernetes is for the library of kubectl drain.
-	Kubernetes kubernetes.Interface
-	Inventory  *azure.Inventory
-	Clock      clock.PassiveClock
+	// Pods are those of the users, read and written live.
+	Pods      corev1client.PodsGetter
+	Inventory *azure.Inventory
+	Clock     clock.PassiveClock
 
 	mu sync.Mutex
 	// seen is when a node was first seen so: what Azure said before says nothing.

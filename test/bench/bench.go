@@ -65,7 +65,7 @@ type bench struct {
 	profile  string
 	// bodies are what the operator has written, to be written once more by others, and changed that after a change.
 	bodies, changed map[string]*writes
-	end    []func() error
+	end             []func() error
 }
 
 func newBench(ctx context.Context, manager, profile string, progress func(string, ...any)) (w *bench, err error) {

@@ -136,23 +136,20 @@ func applyBare(ctx context.Context, c client.Client, object *unstructured.Unstru
 	return c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object.DeepCopy()), client.FieldOwner(fieldOwner), client.ForceOwnership)
 }
 
-func applyStatus(ctx context.Context, c client.Client, status *unstructured.Unstructured, observed int64, ready bool) error {
+func applyStatus(ctx context.Context, c client.Client, status *unstructured.Unstructured, observed, missing int64) error {
 	status = status.DeepCopy()
 	if err := unstructured.SetNestedField(status.Object, observed, "status", "observedGeneration"); err != nil {
 		return err
 	}
-	nodes := int64(0)
-	if ready {
-		nodes = int64(len(osTypes))
-	}
-	if err := unstructured.SetNestedField(status.Object, nodes, "status", "readyNodes"); err != nil {
+	// Each status differs from the one before, or it would be none.
+	if err := unstructured.SetNestedField(status.Object, int64(len(osTypes))-missing, "status", "readyNodes"); err != nil {
 		return err
 	}
 	return c.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(status), client.FieldOwner(fieldOwner+"-status"), client.ForceOwnership)
 }
 
-// floorConverge makes n connectors and writes what the operator would, by bare server-side apply.
-func (w *bench) floorConverge(ctx context.Context, n int) (cost, error) {
+// floorConverge makes n connectors and writes what the operator would, by bare server-side apply, and as many statuses.
+func (w *bench) floorConverge(ctx context.Context, n, statuses int) (cost, error) {
 	return w.floor(ctx, n, func(ctx context.Context, user, bare client.Client, i int) error {
 		if err := applyConnector(ctx, user, connectorOf(i, 1)); err != nil {
 			return err
@@ -163,17 +160,26 @@ func (w *bench) floorConverge(ctx context.Context, n int) (cost, error) {
 				return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
 			}
 		}
-		for _, ready := range []bool{false, true} {
-			if err := applyStatus(ctx, bare, body.status, 1, ready); err != nil {
-				return fmt.Errorf("status of %s: %w", connectorName(i), err)
-			}
-		}
-		return nil
+		return applyStatuses(ctx, bare, body.status, 1, statusesOf(i, n, statuses))
 	})
 }
 
+// statusesOf spreads statuses over n connectors: at least one for each.
+func statusesOf(i, n, statuses int) int {
+	return max(1, (statuses+n-1-i)/n)
+}
+
+func applyStatuses(ctx context.Context, c client.Client, status *unstructured.Unstructured, observed int64, times int) error {
+	for left := times; left > 0; left-- {
+		if err := applyStatus(ctx, c, status, observed, int64(left-1)); err != nil {
+			return fmt.Errorf("status of %s: %w", status.GetName(), err)
+		}
+	}
+	return nil
+}
+
 // floorChange gives n connectors another image, and writes what the operator would.
-func (w *bench) floorChange(ctx context.Context, n int) (cost, error) {
+func (w *bench) floorChange(ctx context.Context, n, statuses int) (cost, error) {
 	return w.floor(ctx, n, func(ctx context.Context, user, bare client.Client, i int) error {
 		if err := changeImage(ctx, user, i); err != nil {
 			return err
@@ -184,12 +190,7 @@ func (w *bench) floorChange(ctx context.Context, n int) (cost, error) {
 				return err
 			}
 		}
-		for _, ready := range []bool{false, true} {
-			if err := applyStatus(ctx, bare, body.status, 2, ready); err != nil {
-				return err
-			}
-		}
-		return nil
+		return applyStatuses(ctx, bare, body.status, 2, statusesOf(i, n, statuses))
 	})
 }
 

@@ -38,6 +38,9 @@ type scale struct {
 // breather is how long it is waited for what goes on after everything is Ready.
 const breather = 5 * time.Second
 
+// statusWrite is how a cost names the writes of a status.
+const statusWrite = "patch virtualkubeletconnectors/status"
+
 // driftsEach is how often each kind of drift is caused in a round.
 const driftsEach = 3
 
@@ -49,7 +52,7 @@ func (w *bench) scale(ctx context.Context, n, repeats int, window time.Duration)
 			return s, err
 		}
 		w.progress("%d connectors, round %d of %d: bare writes", n, round+1, repeats)
-		c, err := w.floorConverge(ctx, n)
+		c, err := w.floorConverge(ctx, n, s.Converge[round].Kinds[statusWrite])
 		if err != nil {
 			return s, fmt.Errorf("bare writes: %w", err)
 		}
@@ -58,7 +61,7 @@ func (w *bench) scale(ctx context.Context, n, repeats int, window time.Duration)
 		if err := pause(ctx, breather); err != nil {
 			return s, err
 		}
-		if c, err = w.floorChange(ctx, n); err != nil {
+		if c, err = w.floorChange(ctx, n, s.Change[round].Kinds[statusWrite]); err != nil {
 			return s, fmt.Errorf("bare writes of a change: %w", err)
 		}
 		s.FloorChange = append(s.FloorChange, c)

@@ -39,7 +39,6 @@ var reserved = map[string]map[string]string{
 	theOperator: {
 		"patch events in " + namespace: "counts an election that is told of again",
 		"patch events.events.k8s.io":   "counts an event that is told of again",
-		"get daemonsets.apps":          "a drain asks for the DaemonSet of a pod, which the taint of virtual nodes keeps away from them",
 	},
 	theVirtualKubelets: {
 		"patch events": "counts an event that is told of again",

@@ -47,8 +47,11 @@ func (s *slimmer) share(text string) string {
 func transform[T client.Object](slim func(T) T) cache.TransformFunc {
 	return func(object any) (any, error) {
 		is, ok := object.(T)
-		if !ok || apply.Slim(is) != nil {
+		if !ok {
 			return object, nil
+		}
+		if err := apply.Slim(is); err != nil {
+			return object, nil //nolint:nilerr // it is kept whole then
 		}
 		return slim(is), nil
 	}

@@ -246,7 +246,7 @@ func TestEventsAreListed(t *testing.T) {
 var untold = []string{
 	"Ready", "Deleting", "Progressing", "UserActionNeeded", // sums
 	"NotStarted", "AzureNotAccessible", "ContainerGroupsImpossible", "ChangeHeld", "Kept", "Retained", // said by another
-	"DefaultsPending", "ClaimPending", "NotChecked", "Registering", "NodeNotRegistered", "WaitingForRetirement", "Removing", // pass
+	"DefaultsPending", "ClaimPending", "NotChecked", "Registering", "Starting", "NodeNotRegistered", "WaitingForRetirement", "Removing", // pass
 	"RegistrationIgnored", // asked for
 }
 

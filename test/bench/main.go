@@ -97,9 +97,10 @@ func run(ctx context.Context, o options) (err error) {
 			results.Scales = append(results.Scales, scale)
 		}
 	}
-	largest := o.scales[len(o.scales)-1]
+	// The middle one says as much of Azure, of which connectors share what is asked, and takes a fifth of the time.
+	middle, largest := o.scales[len(o.scales)/2], o.scales[len(o.scales)-1]
 	if strings.Contains(o.phases, "azure") {
-		if results.Azure, err = w.azures(ctx, largest, o.window); err != nil {
+		if results.Azure, err = w.azures(ctx, middle, o.window); err != nil {
 			return fmt.Errorf("with a slow Azure: %w", err)
 		}
 	}

@@ -23,7 +23,6 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -32,6 +31,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/metrics"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
+	"github.com/virtual-kubelet/connector-operator/internal/scrape"
 	"github.com/virtual-kubelet/connector-operator/internal/version"
 )
 
@@ -120,7 +120,7 @@ func run(ctx context.Context, c config) error {
 		Metrics: metricsserver.Options{
 			BindAddress:    c.metricsAddress,
 			SecureServing:  true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			FilterProvider: scrape.Filter,
 		},
 		HealthProbeBindAddress:        c.probeAddress,
 		PprofBindAddress:              c.pprofAddress,

@@ -145,7 +145,7 @@ func CacheOptions(namespace string) cache.Options {
 	return cache.Options{
 		ReaderFailOnMissingInformer: true,
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.VirtualKubeletConnector{}:             {},
+			&v1alpha1.VirtualKubeletConnector{}:             {Transform: slim.connector},
 			&admissionv1.ValidatingAdmissionPolicy{}:        removalGuard,
 			&admissionv1.ValidatingAdmissionPolicyBinding{}: removalGuard,
 			// The users' Secrets carry no label of ours, and stand beside the generated ones.

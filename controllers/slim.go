@@ -4,6 +4,7 @@
 package controllers
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
 	"github.com/virtual-kubelet/connector-operator/internal/apply"
 	"github.com/virtual-kubelet/connector-operator/internal/identity"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
@@ -25,6 +27,8 @@ type slimmer struct {
 	mu sync.Mutex
 	// shared has what many objects say, once.
 	shared map[string]string
+	// authority is the CA that the Secrets of all nodes hold.
+	authority []byte
 }
 
 // maxShared is how many texts are shared; those of another place than all others' are not worth it.
@@ -86,6 +90,16 @@ func (s *slimmer) marks(all map[string]string) map[string]string {
 	return kept
 }
 
+// connector keeps all but who manages its fields, and the copy of it that kubectl keeps in an annotation.
+func (s *slimmer) connector(object any) (any, error) {
+	is, ok := object.(*v1alpha1.VirtualKubeletConnector)
+	if !ok {
+		return object, nil
+	}
+	is.ManagedFields, is.Annotations = nil, nil
+	return is, nil
+}
+
 func (s *slimmer) serviceAccount(is *corev1.ServiceAccount) *corev1.ServiceAccount {
 	return &corev1.ServiceAccount{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta)}
 }
@@ -104,6 +118,14 @@ func (s *slimmer) roleRef(is rbacv1.RoleRef) rbacv1.RoleRef {
 
 // secret keeps the data: the users' Secrets, which carry no label of the operator's, are read from the cache, too.
 func (s *slimmer) secret(is *corev1.Secret) *corev1.Secret {
+	if authority, ok := is.Data[render.ClientCAKey]; ok {
+		s.mu.Lock()
+		if !bytes.Equal(s.authority, authority) {
+			s.authority = authority
+		}
+		is.Data[render.ClientCAKey] = s.authority
+		s.mu.Unlock()
+	}
 	return &corev1.Secret{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta), Data: is.Data}
 }
 
@@ -152,7 +174,11 @@ func (s *slimmer) pod(object any) (any, error) {
 	slim.ManagedFields = nil
 	slim.Spec.Containers = s.containers(is.Spec.Containers)
 	slim.Status.Phase = is.Status.Phase
-	slim.Status.ContainerStatuses = is.Status.ContainerStatuses
+	for _, c := range is.Status.ContainerStatuses {
+		slim.Status.ContainerStatuses = append(slim.Status.ContainerStatuses, corev1.ContainerStatus{
+			Name: s.share(c.Name), State: c.State, LastTerminationState: c.LastTerminationState, Ready: c.Ready, RestartCount: c.RestartCount,
+		})
+	}
 	for _, c := range is.Status.Conditions {
 		if c.Type == corev1.PodReady || c.Type == corev1.PodScheduled {
 			slim.Status.Conditions = append(slim.Status.Conditions, c)

@@ -10,6 +10,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -22,7 +23,6 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/virtual-kubelet/connector-operator/api/v1alpha1"
@@ -31,6 +31,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/metrics"
 	"github.com/virtual-kubelet/connector-operator/internal/render"
 	"github.com/virtual-kubelet/connector-operator/internal/resolve"
+	"github.com/virtual-kubelet/connector-operator/internal/scrape"
 	"github.com/virtual-kubelet/connector-operator/internal/version"
 )
 
@@ -100,6 +101,10 @@ func run(ctx context.Context, c config) error {
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
+	// What is in use is little, and so is what a collection costs; what it would let lie about is not.
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(collectAt)
+	}
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("find the cluster: %w", err)
@@ -115,7 +120,7 @@ func run(ctx context.Context, c config) error {
 		Metrics: metricsserver.Options{
 			BindAddress:    c.metricsAddress,
 			SecureServing:  true,
-			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			FilterProvider: scrape.Filter,
 		},
 		HealthProbeBindAddress:        c.probeAddress,
 		PprofBindAddress:              c.pprofAddress,
@@ -155,6 +160,9 @@ func run(ctx context.Context, c config) error {
 	}
 	return mgr.Start(ctx)
 }
+
+// collectAt is by how many percent the heap grows until it is collected.
+const collectAt = 30
 
 // maxVerbosity is the highest log level at which no Secret is logged: from the next one on, client-go logs the bodies of
 // its requests and of the answers.

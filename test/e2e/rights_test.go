@@ -37,8 +37,9 @@ const (
 // reserved are rights that a run of the suite may well not use, and why they are there.
 var reserved = map[string]map[string]string{
 	theOperator: {
-		"patch events in " + namespace: "counts an election that is told of again",
-		"patch events.events.k8s.io":   "counts an event that is told of again",
+		"patch events in " + namespace:                      "counts an election that is told of again",
+		"patch events.events.k8s.io":                        "counts an event that is told of again",
+		"get clusterrolebindings.rbac.authorization.k8s.io": "tells whose a binding is that is in the way of one that is to be made",
 	},
 	theVirtualKubelets: {
 		"patch events": "counts an event that is told of again",

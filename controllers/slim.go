@@ -90,7 +90,7 @@ func (s *slimmer) marks(all map[string]string) map[string]string {
 	return kept
 }
 
-// connector keeps all but who manages its fields, and the copy of it that kubectl keeps in an annotation.
+// connector keeps all but who manages its fields, and its annotations, one of which is kubectl's copy of all of it.
 func (s *slimmer) connector(object any) (any, error) {
 	is, ok := object.(*v1alpha1.VirtualKubeletConnector)
 	if !ok {

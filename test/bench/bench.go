@@ -35,6 +35,7 @@ import (
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/binaries"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/controlplane"
+	"github.com/virtual-kubelet/connector-operator/test/world"
 )
 
 const (
@@ -275,21 +276,5 @@ func (p *connectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "only CONNECT is served", http.StatusMethodNotAllowed)
 		return
 	}
-	upstream, err := new(net.Dialer).DialContext(context.WithoutCancel(r.Context()), "tcp", p.azure)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
-	}
-	defer upstream.Close()
-	w.WriteHeader(http.StatusOK)
-	downstream, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer downstream.Close()
-	go func() {
-		_, _ = io.Copy(upstream, downstream)
-		_ = upstream.Close()
-	}()
-	_, _ = io.Copy(downstream, upstream)
+	world.Connect(w, r, p.azure)
 }

@@ -179,7 +179,7 @@ func each(ctx context.Context, n int, do func(ctx context.Context, i int) error)
 	return group.Wait()
 }
 
-// applier applies connectors as kubectl apply --server-side does.
+// applyConnector applies a connector as kubectl apply --server-side does.
 func applyConnector(ctx context.Context, c client.Client, connector *v1alpha1.VirtualKubeletConnector) error {
 	object, err := unstructuredOf(connector)
 	if err != nil {

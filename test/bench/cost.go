@@ -52,7 +52,7 @@ const reconcilesMetric = "controller_runtime_reconcile_total"
 
 // measure begins to measure what an operator, or another user where there is none, costs.
 func (w *bench) measure(ctx context.Context, o *operator) (*meter, error) {
-	m := &meter{bench: w, operator: o, user: operatorUser, usages: map[string]usage{}}
+	m := &meter{bench: w, operator: o, user: operatorUser}
 	if o == nil {
 		m.user = floorUser
 	}

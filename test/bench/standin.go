@@ -51,7 +51,7 @@ type standIns struct {
 type standIn struct {
 	// template tells which of its pods it is, pod is that one's name.
 	template, pod string
-	// ready is closed once its Node is there, stop ends its heartbeats.
+	// registered says that its Node is there, stop ends its heartbeats.
 	registered bool
 	stop       context.CancelFunc
 }

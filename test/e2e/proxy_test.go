@@ -4,8 +4,6 @@
 package e2e
 
 import (
-	"context"
-	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -18,6 +16,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/azure"
+	"github.com/virtual-kubelet/connector-operator/test/world"
 )
 
 var _ = Describe("The operator's proxy", func() {
@@ -81,23 +80,7 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.asked[client] = append(p.asked[client], r.Host)
 	p.mu.Unlock()
-	upstream, err := new(net.Dialer).DialContext(context.WithoutCancel(r.Context()), "tcp", p.azure)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadGateway)
-		return
-	}
-	defer upstream.Close()
-	w.WriteHeader(http.StatusOK)
-	downstream, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		return
-	}
-	defer downstream.Close()
-	go func() {
-		_, _ = io.Copy(upstream, downstream)
-		_ = upstream.Close()
-	}()
-	_, _ = io.Copy(downstream, upstream)
+	world.Connect(w, r, p.azure)
 }
 
 // askedBy lists the hosts that a client has asked for, each once.

@@ -242,12 +242,14 @@ func Applied(object client.Object) bool {
 // write applies an object if it differs, and reports whether that changed a Deployment's spec: of all kinds of
 // children, it alone has a generation.
 func (a *Applier) write(ctx context.Context, c child) (bool, error) {
+	var strays bool
 	if c.object.GetResourceVersion() != "" {
-		is, strays, err := owned(c.object)
-		if err != nil {
+		var is string
+		var err error
+		if is, strays, err = owned(c.object); err != nil {
 			return false, err
 		}
-		want, err := digest(c.desired)
+		want, err := digestOf(c.desired)
 		if err != nil {
 			return false, err
 		}
@@ -267,6 +269,9 @@ func (a *Applier) write(ctx context.Context, c child) (bool, error) {
 		return false, err
 	}
 	// What was applied is now what the API server has answered.
+	if strays && ptr.Deref(*c.resourceVersion, "") == c.object.GetResourceVersion() {
+		return a.removeStrays(ctx, c) // they alone make the difference
+	}
 	deployment, ok := c.desired.(*applyappsv1.DeploymentApplyConfiguration)
 	return ok && ptr.Deref(deployment.Generation, 0) != c.object.GetGeneration(), nil
 }

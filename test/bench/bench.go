@@ -64,13 +64,17 @@ type bench struct {
 	manager  string
 	version  string
 	profile  string
+	// fail ends the run.
+	fail context.CancelCauseFunc
 	// bodies are what the operator has written, to be written once more by others, and changed that after a change.
 	bodies, changed map[string]*writes
 	end             []func() error
 }
 
-func newBench(ctx context.Context, manager, profile string, progress func(string, ...any)) (w *bench, err error) {
-	w = &bench{progress: progress, manager: manager, profile: profile, scheme: runtime.NewScheme(), bodies: map[string]*writes{}, changed: map[string]*writes{}}
+func newBench(
+	ctx context.Context, fail context.CancelCauseFunc, manager, profile string, progress func(string, ...any),
+) (w *bench, err error) {
+	w = &bench{progress: progress, fail: fail, manager: manager, profile: profile, scheme: runtime.NewScheme(), bodies: map[string]*writes{}, changed: map[string]*writes{}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, w.close())

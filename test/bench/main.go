@@ -80,7 +80,14 @@ func run(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := newBench(ctx, manager, o.profile, progress)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer func() {
+		if errors.Is(err, context.Canceled) {
+			err = context.Cause(ctx)
+		}
+		fail(nil)
+	}()
+	w, err := newBench(ctx, fail, manager, o.profile, progress)
 	if err != nil {
 		return err
 	}

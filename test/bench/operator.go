@@ -71,6 +71,12 @@ func (w *bench) startOperator(ctx context.Context) (*operator, error) {
 	if err != nil {
 		return nil, err
 	}
+	go func() {
+		<-o.process.Done()
+		if err := o.process.Err(); err != nil { // nil where it was stopped
+			w.fail(fmt.Errorf("the operator has ended: %w", err))
+		}
+	}()
 	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
 		if err := o.process.Err(); err != nil {
 			return false, err

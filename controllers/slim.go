@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"bytes"
+	"maps"
 	"strings"
 	"sync"
 
@@ -27,12 +28,23 @@ type slimmer struct {
 	mu sync.Mutex
 	// shared has what many objects say, once.
 	shared map[string]string
+	// kin has, by the identity of a node, what all of its objects say.
+	kin map[string]*kin
 	// authority is the CA that the Secrets of all nodes hold.
 	authority []byte
 }
 
-// maxShared is how many texts are shared; those of another place than all others' are not worth it.
-const maxShared = 256
+// How much is shared: what is beyond that is shared among fewer.
+const (
+	maxShared = 256
+	maxKin    = 8192
+)
+
+// kin is what the objects of a node have in common. A map of two entries is as large as most objects' other parts are.
+type kin struct {
+	name          string
+	labels, place map[string]string
+}
 
 func (s *slimmer) share(text string) string {
 	s.mu.Lock()
@@ -69,7 +81,41 @@ func (s *slimmer) meta(is metav1.ObjectMeta) metav1.ObjectMeta {
 		Finalizers: is.Finalizers, ManagedFields: is.ManagedFields,
 	}
 	slim.Labels, slim.Annotations = s.marks(is.Labels), s.marks(is.Annotations)
+	if hash, ok := slim.Labels[identity.LabelIdentity]; ok {
+		s.adopt(hash, &slim)
+	}
 	return slim
+}
+
+// adopt has an object share what it says with the others of its node.
+func (s *slimmer) adopt(hash string, slim *metav1.ObjectMeta) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	of, ok := s.kin[hash]
+	if !ok {
+		if s.kin == nil || len(s.kin) >= maxKin {
+			s.kin = map[string]*kin{}
+		}
+		of = &kin{name: slim.Name}
+		s.kin[hash] = of
+	}
+	if of.name == slim.Name {
+		slim.Name = of.name
+	}
+	of.labels = same(of.labels, slim.Labels)
+	slim.Labels = of.labels
+	if _, ok := slim.Annotations[identity.AnnotationPlace]; ok && len(slim.Annotations) == 1 {
+		of.place = same(of.place, slim.Annotations)
+		slim.Annotations = of.place
+	}
+}
+
+// same returns the first of two maps if they are equal, and the second one otherwise.
+func same(former, is map[string]string) map[string]string {
+	if maps.Equal(former, is) {
+		return former
+	}
+	return is
 }
 
 // marks keeps the labels or annotations that the operator reads.
@@ -97,7 +143,20 @@ func (s *slimmer) connector(object any) (any, error) {
 		return object, nil
 	}
 	is.ManagedFields, is.Annotations = nil, nil
+	s.conditions(is.Status.Conditions)
+	for i := range is.Status.Nodes {
+		node := &is.Status.Nodes[i]
+		node.Location, node.ResourceGroup, node.Image = s.share(node.Location), s.share(node.ResourceGroup), s.share(node.Image)
+		node.KubeletVersion = s.share(node.KubeletVersion)
+		s.conditions(node.Conditions)
+	}
 	return is, nil
+}
+
+func (s *slimmer) conditions(all []metav1.Condition) {
+	for i := range all {
+		all[i].Type, all[i].Reason, all[i].Message = s.share(all[i].Type), s.share(all[i].Reason), s.share(all[i].Message)
+	}
 }
 
 func (s *slimmer) serviceAccount(is *corev1.ServiceAccount) *corev1.ServiceAccount {
@@ -172,11 +231,11 @@ func (s *slimmer) pod(object any) (any, error) {
 	}
 	slim := &corev1.Pod{TypeMeta: is.TypeMeta, ObjectMeta: s.meta(is.ObjectMeta)}
 	slim.ManagedFields = nil
-	slim.Spec.Containers = s.containers(is.Spec.Containers)
+	slim.Spec.NodeName = s.share(is.Spec.NodeName)
 	slim.Status.Phase = is.Status.Phase
 	for _, c := range is.Status.ContainerStatuses {
 		slim.Status.ContainerStatuses = append(slim.Status.ContainerStatuses, corev1.ContainerStatus{
-			Name: s.share(c.Name), State: c.State, LastTerminationState: c.LastTerminationState, Ready: c.Ready, RestartCount: c.RestartCount,
+			Name: s.share(c.Name), Image: s.share(c.Image), State: c.State, LastTerminationState: c.LastTerminationState, Ready: c.Ready, RestartCount: c.RestartCount,
 		})
 	}
 	for _, c := range is.Status.Conditions {

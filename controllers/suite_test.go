@@ -173,12 +173,13 @@ func startOperator(scheme *runtime.Scheme, agent string, told *metrics.Metrics) 
 	own.Impersonate.UserName = operatorUser
 	own.Impersonate.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"}
 	mgr, err := ctrl.NewManager(own, ctrl.Options{
-		Scheme:     scheme,
-		Cache:      controllers.CacheOptions(namespace),
-		Client:     controllers.ClientOptions(),
-		Metrics:    metricsserver.Options{BindAddress: "0"},
-		Controller: config.Controller{SkipNameValidation: new(true)},
-		Logger:     logr.New(ctrl.Log.GetSink()),
+		Scheme:         scheme,
+		MapperProvider: controllers.NewMapper,
+		Cache:          controllers.CacheOptions(namespace),
+		Client:         controllers.ClientOptions(),
+		Metrics:        metricsserver.Options{BindAddress: "0"},
+		Controller:     config.Controller{SkipNameValidation: new(true)},
+		Logger:         logr.New(ctrl.Log.GetSink()),
 	})
 	Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(context.Background())

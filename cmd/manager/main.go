@@ -10,12 +10,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -97,13 +98,16 @@ func run(ctx context.Context, c config) error {
 	if err != nil {
 		return fmt.Errorf("--virtual-kubelet-image: %w", err)
 	}
-	scheme := runtime.NewScheme()
+	scheme := kruntime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
 	// What is in use is little, and so is what a collection costs; what it would let lie about is not.
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(collectAt)
+	}
+	if c.pprofAddress == "0" {
+		runtime.MemProfileRate = 0 // nobody can ask for what it would note
 	}
 	restConfig, err := ctrl.GetConfig()
 	if err != nil {
@@ -114,9 +118,10 @@ func run(ctx context.Context, c config) error {
 	// The API server is near: to unpack what it sends costs more than it saves, and memory for every watch.
 	restConfig.DisableCompression = true
 	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: scheme,
-		Cache:  controllers.CacheOptions(c.connectorNamespace),
-		Client: controllers.ClientOptions(),
+		Scheme:         scheme,
+		MapperProvider: controllers.NewMapper,
+		Cache:          controllers.CacheOptions(c.connectorNamespace),
+		Client:         controllers.ClientOptions(),
 		Metrics: metricsserver.Options{
 			BindAddress:    c.metricsAddress,
 			SecureServing:  true,

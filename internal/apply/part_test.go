@@ -30,11 +30,15 @@ import (
 
 // kinds has, for each kind that is applied, the object and what it is applied with.
 var kinds = map[string]func() (client.Object, any){
-	"Secret":         func() (client.Object, any) { return &corev1.Secret{}, &applycorev1.SecretApplyConfiguration{} },
-	"ServiceAccount": func() (client.Object, any) { return &corev1.ServiceAccount{}, &applycorev1.ServiceAccountApplyConfiguration{} },
-	"Node":           func() (client.Object, any) { return &corev1.Node{}, &applycorev1.NodeApplyConfiguration{} },
-	"Deployment":     func() (client.Object, any) { return &appsv1.Deployment{}, &applyappsv1.DeploymentApplyConfiguration{} },
-	"RoleBinding":    func() (client.Object, any) { return &rbacv1.RoleBinding{}, &applyrbacv1.RoleBindingApplyConfiguration{} },
+	"Secret": func() (client.Object, any) { return &corev1.Secret{}, &applycorev1.SecretApplyConfiguration{} },
+	"ServiceAccount": func() (client.Object, any) {
+		return &corev1.ServiceAccount{}, &applycorev1.ServiceAccountApplyConfiguration{}
+	},
+	"Node":       func() (client.Object, any) { return &corev1.Node{}, &applycorev1.NodeApplyConfiguration{} },
+	"Deployment": func() (client.Object, any) { return &appsv1.Deployment{}, &applyappsv1.DeploymentApplyConfiguration{} },
+	"RoleBinding": func() (client.Object, any) {
+		return &rbacv1.RoleBinding{}, &applyrbacv1.RoleBindingApplyConfiguration{}
+	},
 	"ClusterRoleBinding": func() (client.Object, any) {
 		return &rbacv1.ClusterRoleBinding{}, &applyrbacv1.ClusterRoleBindingApplyConfiguration{}
 	},
@@ -96,4 +100,3 @@ func TestWhatIsOwnedIsWhatWasApplied(t *testing.T) {
 		})
 	}
 }
-

@@ -4,7 +4,6 @@
 package apply
 
 import (
-	"bytes"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,22 +13,27 @@ import (
 // hasStrays reports whether a field manager other than the operator owns a field of the spec that the
 // operator does not own.
 func hasStrays(managers []metav1.ManagedFieldsEntry) (bool, error) {
-	ours, theirs := fieldpath.NewSet(), fieldpath.NewSet()
+	theirs, err := specFields(managers, func(manager string) bool { return manager != string(FieldOwner) })
+	if err != nil || theirs.Empty() {
+		return false, err
+	}
+	ours, err := specFields(managers, func(manager string) bool { return manager == string(FieldOwner) })
+	return err == nil && !theirs.Difference(ours).Empty(), err
+}
+
+// specFields returns the fields of the spec that some managers own.
+func specFields(managers []metav1.ManagedFieldsEntry, some func(manager string) bool) (*fieldpath.Set, error) {
+	all := fieldpath.NewSet()
 	spec := fieldpath.MakePathOrDie("spec")[0]
 	for _, m := range managers {
-		if m.FieldsV1 == nil || m.Subresource != "" {
+		if m.FieldsV1 == nil || m.Subresource != "" || !some(m.Manager) {
 			continue
 		}
 		fields := fieldpath.NewSet()
-		if err := fields.FromJSON(bytes.NewReader(m.FieldsV1.GetRawBytes())); err != nil {
-			return false, fmt.Errorf("read the managed fields of %s: %w", m.Manager, err)
+		if err := fields.FromJSON(m.FieldsV1.GetRawReader()); err != nil {
+			return nil, fmt.Errorf("read the managed fields of %s: %w", m.Manager, err)
 		}
-		fields = fields.WithPrefix(spec).Leaves()
-		if m.Manager == string(FieldOwner) {
-			ours = ours.Union(fields)
-		} else {
-			theirs = theirs.Union(fields)
-		}
+		all = all.Union(fields.WithPrefix(spec).Leaves())
 	}
-	return !theirs.Difference(ours).Empty(), nil
+	return all, nil
 }

@@ -103,26 +103,32 @@ func (g *Guard) Release(ctx context.Context, connector types.UID, release func()
 	return nil
 }
 
+const some = 16
+
 // needed reports whether there is a connector that the operator has not let go, but for one. The cache is believed that
 // there is one: only the last of many costs a request.
 func (g *Guard) needed(ctx context.Context, except types.UID) (bool, error) {
-	var known v1alpha1.VirtualKubeletConnectorList
-	if err := g.Client.List(ctx, &known, client.UnsafeDisableDeepCopy); err != nil {
-		return false, fmt.Errorf("list VirtualKubeletConnectors: %w", err)
+	// To look at all of them at each change would cost the square of their number: some are enough, unless many do not count.
+	if len(g.released) < some {
+		if known, err := g.known(ctx, client.Limit(2*some)); err != nil || g.stay(known, except) {
+			return err == nil, err
+		}
+	}
+	known, err := g.known(ctx)
+	if err != nil {
+		return false, err
 	}
 	shown := sets.New[types.UID]()
-	for i := range known.Items {
-		shown.Insert(known.Items[i].UID)
+	for i := range known {
+		shown.Insert(known[i].UID)
 	}
 	g.released = g.released.Intersection(shown)
-	for i := range known.Items {
-		if c := &known.Items[i]; c.UID != except && !g.released.Has(c.UID) && stays(c) {
-			return true, nil
-		}
+	if g.stay(known, except) {
+		return true, nil
 	}
 	var connectors metav1.PartialObjectMetadataList
 	connectors.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("VirtualKubeletConnectorList"))
-	err := g.Live.List(ctx, &connectors)
+	err = g.Live.List(ctx, &connectors)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 		return false, nil // a CustomResourceDefinition goes after the last connector
 	}
@@ -132,6 +138,25 @@ func (g *Guard) needed(ctx context.Context, except types.UID) (bool, error) {
 	return slices.ContainsFunc(connectors.Items, func(c metav1.PartialObjectMetadata) bool {
 		return c.UID != except && stays(&c)
 	}), nil
+}
+
+// known returns connectors that the cache shows.
+func (g *Guard) known(ctx context.Context, options ...client.ListOption) ([]v1alpha1.VirtualKubeletConnector, error) {
+	var known v1alpha1.VirtualKubeletConnectorList
+	if err := g.Client.List(ctx, &known, append(options, client.UnsafeDisableDeepCopy)...); err != nil {
+		return nil, fmt.Errorf("list VirtualKubeletConnectors: %w", err)
+	}
+	return known.Items, nil
+}
+
+// stay reports whether one of some connectors is there until the operator lets it go.
+func (g *Guard) stay(connectors []v1alpha1.VirtualKubeletConnector, except types.UID) bool {
+	for i := range connectors {
+		if c := &connectors[i]; c.UID != except && !g.released.Has(c.UID) && stays(c) {
+			return true
+		}
+	}
+	return false
 }
 
 // stays reports whether a connector is there until the operator lets it go.

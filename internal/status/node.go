@@ -157,7 +157,7 @@ func podProblem(in Input, node string, pod *corev1.Pod) (reason, message string)
 			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
 				return v1alpha1.ReasonImageNotPulled, fmt.Sprintf(
 					"image %s can't be pulled (%s): check spec.virtualKubelet.image, and that the cluster's nodes reach its registry",
-					pod.Spec.Containers[0].Image, waiting.Reason)
+					status.Image, waiting.Reason)
 			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
 				return v1alpha1.ReasonContainerNotCreated, waiting.Reason + ": " + quote(in, waiting.Message)
 			}

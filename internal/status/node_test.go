@@ -48,9 +48,9 @@ func observed(desired resolve.Node) *observe.Node {
 }
 
 func pod(node string, container corev1.ContainerStatus) *corev1.Pod {
+	container.Image = "registry.example/vk:1.6.4"
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "vk-connector-system", Name: node + "-abcde", CreationTimestamp: metav1.Unix(100, 0)},
-		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "virtual-kubelet", Image: "registry.example/vk:1.6.4"}}},
 		Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{container}},
 	}
 }

@@ -54,7 +54,7 @@ func (w *bench) azureRun(ctx context.Context, n, spread int, latency, window tim
 			return run, err
 		}
 	}
-	o, err := w.startOperator(ctx)
+	o, err := w.startOperator(ctx, false)
 	if err != nil {
 		return run, err
 	}

@@ -54,7 +54,7 @@ type foreign struct {
 
 func (w *bench) foreign(ctx context.Context, n int, window time.Duration) (*foreign, error) {
 	f := &foreign{Connectors: n, Nodes: foreignNodes, Pods: foreignPods, Secrets: foreignSecrets}
-	o, err := w.startOperator(ctx)
+	o, err := w.startOperator(ctx, true)
 	if err != nil {
 		return nil, err
 	}

@@ -34,14 +34,16 @@ type operator struct {
 	process               *process.Process
 	metrics, probe, pprof string
 	token                 string
+	profiled              bool
 	profile               string
 	began                 time.Time
 }
 
 const stopGrace = 15 * time.Second
 
-// startOperator starts the operator, and returns once it says that it is ready.
-func (w *bench) startOperator(ctx context.Context) (*operator, error) {
+// startOperator starts the operator, and returns once it says that it is ready. Its heap can be asked for where it is
+// profiled, which costs memory.
+func (w *bench) startOperator(ctx context.Context, profiled bool) (*operator, error) {
 	kubeconfig := filepath.Join(w.dir, "operator.kubeconfig")
 	groups := []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"}
 	if err := w.plane.WriteKubeconfig(kubeconfig, operatorUser, groups...); err != nil {
@@ -59,12 +61,16 @@ func (w *bench) startOperator(ctx context.Context) (*operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &operator{metrics: ports[0], probe: ports[1], pprof: ports[2], token: token, profile: w.profile, began: time.Now()}
+	o := &operator{metrics: ports[0], probe: ports[1], pprof: ports[2], token: token, profiled: profiled, profile: w.profile, began: time.Now()}
+	pprof := "0"
+	if profiled || w.profile != "" {
+		pprof = o.pprof
+	}
 	o.process, err = process.Start(process.Spec{
 		Name: "manager", Path: w.manager, Dir: w.dir, Log: filepath.Join(w.dir, "manager.log"),
 		Args: []string{
 			"--connector-namespace=" + namespace, "--leader-elect=false",
-			"--metrics-bind-address=" + o.metrics, "--health-probe-bind-address=" + o.probe, "--pprof-bind-address=" + o.pprof,
+			"--metrics-bind-address=" + o.metrics, "--health-probe-bind-address=" + o.probe, "--pprof-bind-address=" + pprof,
 		},
 		Env: []string{"KUBECONFIG=" + kubeconfig, "SSL_CERT_FILE=" + authorities, "HTTPS_PROXY=" + w.proxy.address, "NO_PROXY=127.0.0.1"},
 	})

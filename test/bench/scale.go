@@ -75,7 +75,7 @@ func (w *bench) scale(ctx context.Context, n, repeats int, window time.Duration)
 
 // round has an operator make, keep, change and remove n connectors.
 func (w *bench) round(ctx context.Context, s *scale, n int, first bool, window time.Duration) error {
-	o, err := w.startOperator(ctx)
+	o, err := w.startOperator(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func (w *bench) restart(ctx context.Context, o *operator, n int) (*operator, cos
 	if err != nil {
 		return o, cost{}, err
 	}
-	if o, err = w.startOperator(ctx); err != nil {
+	if o, err = w.startOperator(ctx, o.profiled); err != nil {
 		return o, cost{}, err
 	}
 	// What it has used began with it.

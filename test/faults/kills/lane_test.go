@@ -166,6 +166,7 @@ func (l *lane) startOperator() error {
 	own.Wrap(l.fuse.toCluster)
 	mgr, err := ctrl.NewManager(own, ctrl.Options{
 		Scheme:                  l.scheme,
+		MapperProvider:          controllers.NewMapper,
 		Cache:                   controllers.CacheOptions(namespace),
 		Client:                  controllers.ClientOptions(),
 		Metrics:                 metricsserver.Options{BindAddress: "0"},

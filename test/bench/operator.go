@@ -163,7 +163,7 @@ func (o *operator) scrape(ctx context.Context, names ...string) (map[string]floa
 
 // heap is how many bytes live in the operator's heap, after a collection.
 func (o *operator) heap(ctx context.Context) (float64, error) {
-	if err := o.fetch(ctx, "heap?gc=1", io.Discard); err != nil {
+	if err := fetch(ctx, http.DefaultClient, o.profiles("heap?gc=1"), io.Discard); err != nil {
 		return 0, err
 	}
 	metrics, err := o.scrape(ctx, "go_memstats_heap_alloc_bytes")
@@ -175,28 +175,36 @@ func (o *operator) save(ctx context.Context, name, query string) error {
 	if o.profile == "" {
 		return nil
 	}
-	if err := os.MkdirAll(o.profile, 0o755); err != nil {
-		return err
-	}
-	file, err := os.Create(filepath.Join(o.profile, name+".pprof"))
-	if err != nil {
-		return err
-	}
-	return errors.Join(o.fetch(ctx, query, file), file.Close())
+	return saveProfile(ctx, http.DefaultClient, o.profiles(query), filepath.Join(o.profile, name+".pprof"))
 }
 
-func (o *operator) fetch(ctx context.Context, query string, to io.Writer) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+o.pprof+"/debug/pprof/"+query, http.NoBody)
+func (o *operator) profiles(query string) string {
+	return "http://" + o.pprof + "/debug/pprof/" + query
+}
+
+func saveProfile(ctx context.Context, from *http.Client, url, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	file, err := os.Create(to)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	return errors.Join(fetch(ctx, from, url, file), file.Close())
+}
+
+func fetch(ctx context.Context, from *http.Client, url string, to io.Writer) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return err
+	}
+	response, err := from.Do(request)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", query, response.Status)
+		return fmt.Errorf("%s: %s", url, response.Status)
 	}
 	_, err = io.Copy(to, response.Body)
 	return err

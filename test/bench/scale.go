@@ -6,8 +6,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -52,7 +55,9 @@ func (w *bench) scale(ctx context.Context, n, repeats int, window time.Duration)
 			return s, err
 		}
 		w.progress("%d connectors, round %d of %d: bare writes", n, round+1, repeats)
+		done := w.profiled(ctx, nil, fmt.Sprintf("bare-converge-%d", n))
 		c, err := w.floorConverge(ctx, n, s.Converge[round].Kinds[statusWrite])
+		done()
 		if err != nil {
 			return s, fmt.Errorf("bare writes: %w", err)
 		}
@@ -61,7 +66,10 @@ func (w *bench) scale(ctx context.Context, n, repeats int, window time.Duration)
 		if err := pause(ctx, breather); err != nil {
 			return s, err
 		}
-		if c, err = w.floorChange(ctx, n, s.Change[round].Kinds[statusWrite]); err != nil {
+		done = w.profiled(ctx, nil, fmt.Sprintf("bare-change-%d", n))
+		c, err = w.floorChange(ctx, n, s.Change[round].Kinds[statusWrite])
+		done()
+		if err != nil {
 			return s, fmt.Errorf("bare writes of a change: %w", err)
 		}
 		s.FloorChange = append(s.FloorChange, c)
@@ -344,18 +352,28 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// profiled takes a CPU profile until it is told to end, if profiles are wanted.
+// profiled takes CPU profiles of the operator, if there is one, and of the API server until it is told to end, if they are
+// wanted.
 func (w *bench) profiled(ctx context.Context, o *operator, name string) (done func()) {
 	if w.profile == "" {
 		return func() {}
 	}
 	// pprof takes a time, and not an end: what is wanted is a trace of the phase's first part.
-	finished := make(chan struct{})
-	go func() {
-		defer close(finished)
-		if err := o.save(ctx, name, "profile?seconds=20"); err != nil {
+	const query = "profile?seconds=20"
+	var group errgroup.Group
+	if o != nil {
+		group.Go(func() error { return o.save(ctx, name, query) })
+	}
+	group.Go(func() error {
+		client, err := rest.HTTPClientFor(w.plane.RESTConfig())
+		if err != nil {
+			return err
+		}
+		return saveProfile(ctx, client, w.plane.RESTConfig().Host+"/debug/pprof/"+query, filepath.Join(w.profile, "apiserver-"+name+".pprof"))
+	})
+	return func() {
+		if err := group.Wait(); err != nil {
 			w.progress("no profile %s: %v", name, err)
 		}
-	}()
-	return func() { <-finished }
+	}
 }

@@ -31,8 +31,10 @@ type cost struct {
 	// Read and Written are bytes that the operator has, Azure's included.
 	Read    float64 `json:"read"`
 	Written float64 `json:"written"`
-	// RSS is that of the operator at the end, in bytes.
-	RSS float64 `json:"rss"`
+	// RSS is that of the operator at the end, in bytes, and Program what of it are pages of its program, which the kernel
+	// shares and drops.
+	RSS     float64 `json:"rss"`
+	Program float64 `json:"program"`
 	// Others are the requests of the stand-ins and of the user in the same time.
 	Others int `json:"others"`
 }
@@ -60,39 +62,51 @@ func (w *bench) measure(ctx context.Context, o *operator) (*meter, error) {
 	if m.audit, err = world.AuditEnd(w.audit); err != nil {
 		return nil, err
 	}
-	if m.usages, m.passes, err = m.look(ctx); err != nil {
+	// The look at the metrics is before what is measured, and after it in stop.
+	if m.passes, err = m.count(ctx); err != nil {
+		return nil, err
+	}
+	if m.usages, err = m.use(); err != nil {
 		return nil, err
 	}
 	m.began = time.Now()
 	return m, nil
 }
 
-func (m *meter) look(ctx context.Context) (map[string]usage, float64, error) {
+// count returns how many passes there were; -1 where there is no operator.
+func (m *meter) count(ctx context.Context) (float64, error) {
+	if m.operator == nil {
+		return -1, nil
+	}
+	metrics, err := m.operator.scrape(ctx, reconcilesMetric)
+	return metrics[reconcilesMetric], err
+}
+
+// use returns what the processes have used.
+func (m *meter) use() (map[string]usage, error) {
 	pids := maps.Clone(m.bench.plane.PIDs())
-	passes := -1.0
 	if m.operator != nil {
 		pids["operator"] = m.operator.process.PID()
-		metrics, err := m.operator.scrape(ctx, reconcilesMetric)
-		if err != nil {
-			return nil, 0, err
-		}
-		passes = metrics[reconcilesMetric]
 	}
 	usages := map[string]usage{}
 	for name, pid := range pids {
 		used, err := usageOf(pid)
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		usages[name] = used
 	}
-	return usages, passes, nil
+	return usages, nil
 }
 
 // stop returns what it has cost since measure, if it has ended at a time.
 func (m *meter) stop(ctx context.Context, ended time.Time) (cost, error) {
 	c := cost{Seconds: ended.Sub(m.began).Seconds(), Reconciles: -1, Kinds: map[string]int{}}
-	usages, passes, err := m.look(ctx)
+	usages, err := m.use()
+	if err != nil {
+		return c, err
+	}
+	passes, err := m.count(ctx)
 	if err != nil {
 		return c, err
 	}
@@ -105,7 +119,7 @@ func (m *meter) stop(ctx context.Context, ended time.Time) (cost, error) {
 		own := used("operator")
 		c.OperatorCPU, c.Read, c.Written = own.cpu, own.read, own.written
 		c.Reconciles = int(passes - m.passes)
-		if c.RSS, err = rss(m.operator.process.PID()); err != nil {
+		if c.RSS, c.Program, err = rss(m.operator.process.PID()); err != nil {
 			return c, err
 		}
 	}

@@ -114,7 +114,7 @@ func (w *bench) foreign(ctx context.Context, n int, window time.Duration) (*fore
 }
 
 func (o *operator) memory(ctx context.Context) (memory, error) {
-	resident, err := rss(o.process.PID())
+	resident, _, err := rss(o.process.PID())
 	if err != nil {
 		return memory{}, err
 	}

@@ -249,10 +249,10 @@ func usageOf(pid int) (usage, error) {
 	return out, nil
 }
 
-// rss is how many bytes of a process are in memory.
-func rss(pid int) (float64, error) {
+// rss is how many bytes of a process are in memory, and how many of them are of files.
+func rss(pid int) (all, files float64, err error) {
 	values, err := pairs(filepath.Join("/proc", strconv.Itoa(pid), "status"))
-	return values["VmRSS"] * 1024, err
+	return values["VmRSS"] * 1024, values["RssFile"] * 1024, err
 }
 
 // pairs reads a file of lines with a name, a colon and a number.

@@ -231,6 +231,7 @@ func (r results) scaleTables() string {
 	settled("", func(s scale) cost { return s.Settled })
 	settled(", with a status of each Node every 10 s", func(s scale) cost { return s.Beaten })
 	row("resident memory", func(s scale) string { return mebibytes(s.Settled.RSS) })
+	row("resident memory, pages of its program", func(s scale) string { return mebibytes(s.Settled.Program) })
 	section("Restart: until it has come to rest")
 	row("operator", total(restart, seconds, secondsOf))
 	row("requests", total(restart, whole, requests))

@@ -209,7 +209,10 @@ func (w *bench) settled(ctx context.Context, s *scale, o *operator, n int, windo
 	if err := pause(ctx, leasePeriod); err != nil {
 		return err
 	}
-	if s.Beaten, err = w.window(ctx, o, window); err != nil {
+	done = w.profiled(ctx, o, fmt.Sprintf("beaten-%d", n))
+	s.Beaten, err = w.window(ctx, o, window)
+	done()
+	if err != nil {
 		return fmt.Errorf("with heartbeats in the status: %w", err)
 	}
 	w.progress("  with a status every 10 s %s", s.Beaten)
@@ -226,6 +229,7 @@ func (w *bench) restart(ctx context.Context, o *operator, n int) (*operator, cos
 	if o, err = w.startOperator(ctx, o.profiled); err != nil {
 		return o, cost{}, err
 	}
+	defer w.profiled(ctx, o, fmt.Sprintf("restart-%d", n))()
 	// What it has used began with it.
 	m.operator, m.user, m.passes = o, operatorUser, 0
 	last, at := 0.0, time.Now()

@@ -6,6 +6,8 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/clock"
@@ -28,9 +30,15 @@ type fleet struct {
 	failures  *failures
 	namespace string
 	clock     clock.PassiveClock
+	mu        sync.Mutex
+	// expiries are when the certificates of Secrets expire, by the versions of those: to read one takes longer than all else.
+	expiries map[versionOf]time.Time
 	// elected is closed once this operator leads: others would tell the same once more, and of Azure nothing.
 	elected <-chan struct{}
 }
+
+// versionOf is one of a Secret; no two objects have the same resourceVersion.
+type versionOf struct{ name, resourceVersion string }
 
 // source returns a source for metrics as long as ctx lasts.
 func (f *fleet) source(ctx context.Context) metrics.Source {
@@ -64,13 +72,23 @@ func (f *fleet) look(ctx context.Context) (metrics.Fleet, error) {
 		client.InNamespace(f.namespace), client.MatchingLabels{identity.LabelManagedBy: identity.ManagedBy}); err != nil {
 		return found, fmt.Errorf("list the Secrets of nodes: %w", err)
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	expiries := make(map[versionOf]time.Time, len(secrets.Items))
 	for i := range secrets.Items {
 		secret := &secrets.Items[i]
-		if expiry, ok := discover.CertificateExpiry(secret.Data); ok {
+		of := versionOf{secret.Name, secret.ResourceVersion}
+		expiry, ok := f.expiries[of]
+		if !ok {
+			expiry, ok = discover.CertificateExpiry(secret.Data)
+		}
+		if ok {
+			expiries[of] = expiry
 			found.Certificates = append(found.Certificates, metrics.Certificate{
 				Connector: secret.Labels[identity.LabelConnector], Node: secret.Name, Expiry: expiry,
 			})
 		}
 	}
+	f.expiries = expiries
 	return found, nil
 }

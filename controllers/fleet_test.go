@@ -8,7 +8,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"reflect"
 	"testing"
 	"time"
@@ -83,6 +86,44 @@ func TestFleet(t *testing.T) {
 	g.Expect(found.Certificates).To(ConsistOf(metrics.Certificate{Connector: "aci", Node: "node", Expiry: certificate.NotAfter}))
 	g.Expect(found.Failures).To(Equal(map[string]int{"aci": 2}))
 	g.Expect(found.Now).To(Equal(f.clock.Now()))
+}
+
+// What was read of a certificate counts for that version of its Secret.
+func TestFleetTellsOfRenewedCertificates(t *testing.T) {
+	g := NewWithT(t)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	g.Expect(err).NotTo(HaveOccurred())
+	certificate := func(expiry time.Time) map[string][]byte {
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: expiry}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+		g.Expect(err).NotTo(HaveOccurred())
+		return map[string][]byte{discover.CertificateKey: pem.EncodeToMemory(&pem.Block{Type: certutil.CertificateBlockType, Bytes: der})}
+	}
+	expiry, later := time.Unix(1_800_000_000, 0).UTC(), time.Unix(1_900_000_000, 0).UTC()
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "system", Name: "node", Labels: map[string]string{identity.LabelManagedBy: identity.ManagedBy}},
+		Data:       certificate(expiry),
+	}
+	f := newFleet(t, interceptor.Funcs{}, secret)
+	writer, ok := f.cache.(client.Client)
+	g.Expect(ok).To(BeTrue())
+	told := func() []metrics.Certificate {
+		found, ok := f.source(t.Context())()
+		g.Expect(ok).To(BeTrue())
+		return found.Certificates
+	}
+	for range 2 {
+		g.Expect(told()).To(ConsistOf(HaveField("Expiry", expiry)))
+	}
+	g.Expect(writer.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(Succeed())
+	secret.Data = certificate(later)
+	g.Expect(writer.Update(t.Context(), secret)).To(Succeed())
+	for range 2 {
+		g.Expect(told()).To(ConsistOf(HaveField("Expiry", later)))
+	}
+	g.Expect(writer.Delete(t.Context(), secret)).To(Succeed())
+	g.Expect(told()).To(BeEmpty())
+	g.Expect(f.expiries).To(BeEmpty())
 }
 
 func TestFleetIsToldOfByTheOperatorThatLeads(t *testing.T) {

@@ -75,7 +75,9 @@ func TestTheCacheHoldsOnceWhatObjectsHaveInCommon(t *testing.T) {
 	wanted := func(node string) map[string]string {
 		return map[string]string{identity.LabelManagedBy: identity.ManagedBy, identity.LabelIdentity: node, identity.LabelConnector: "aci"}
 	}
-	same := func(one, other map[string]string) bool { return reflect.ValueOf(one).Pointer() == reflect.ValueOf(other).Pointer() }
+	same := func(one, other map[string]string) bool {
+		return reflect.ValueOf(one).Pointer() == reflect.ValueOf(other).Pointer()
+	}
 	for i := range 3 {
 		node := fmt.Sprintf("node-%d", i)
 		account := kept(g, options, &corev1.ServiceAccount{ObjectMeta: meta(node)})

@@ -167,7 +167,7 @@ func run(ctx context.Context, c config) error {
 }
 
 // collectAt is by how many percent the heap grows until it is collected.
-const collectAt = 20
+const collectAt = 30
 
 // maxVerbosity is the highest log level at which no Secret is logged: from the next one on, client-go logs the bodies of
 // its requests and of the answers.

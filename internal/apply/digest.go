@@ -82,9 +82,9 @@ func owned(object client.Object) (of string, strays bool, err error) {
 		return of, slices.ContainsFunc(managers, is(straysType)), err
 	}
 	fields := fieldpath.NewSet()
-	if i := slices.IndexFunc(managers, applies); i >= 0 && managers[i].FieldsV1 != nil {
-		if err := fields.FromJSON(managers[i].FieldsV1.GetRawReader()); err != nil {
-			return "", false, fmt.Errorf("read the managed fields: %w", err)
+	if i := slices.IndexFunc(managers, applies); i >= 0 {
+		if fields, err = fieldsOf(managers[i]); err != nil {
+			return "", false, err
 		}
 	}
 	whole, err := value.NewValueReflect(object)

@@ -4,8 +4,6 @@
 package apply
 
 import (
-	"fmt"
-
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
@@ -26,12 +24,12 @@ func specFields(managers []metav1.ManagedFieldsEntry, some func(manager string) 
 	all := fieldpath.NewSet()
 	spec := fieldpath.MakePathOrDie("spec")[0]
 	for _, m := range managers {
-		if m.FieldsV1 == nil || m.Subresource != "" || !some(m.Manager) {
+		if m.Subresource != "" || !some(m.Manager) {
 			continue
 		}
-		fields := fieldpath.NewSet()
-		if err := fields.FromJSON(m.FieldsV1.GetRawReader()); err != nil {
-			return nil, fmt.Errorf("read the managed fields of %s: %w", m.Manager, err)
+		fields, err := fieldsOf(m)
+		if err != nil {
+			return nil, err
 		}
 		all = all.Union(fields.WithPrefix(spec).Leaves())
 	}

@@ -233,7 +233,7 @@ func (w *bench) restart(ctx context.Context, o *operator, n int) (*operator, cos
 	// What it has used began with it.
 	m.operator, m.user, m.passes = o, operatorUser, 0
 	last, at := 0.0, time.Now()
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err = wait.PollUntilContextTimeout(ctx, 250*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		metrics, err := o.scrape(ctx, reconcilesMetric)
 		if err != nil {
 			return false, o.process.Err() // the metrics may not be served yet

@@ -96,15 +96,19 @@ func (s *slimmer) adopt(hash string, slim *metav1.ObjectMeta) {
 		if s.kin == nil || len(s.kin) >= maxKin {
 			s.kin = map[string]*kin{}
 		}
-		of = &kin{name: slim.Name}
+		of = &kin{}
 		s.kin[hash] = of
 	}
-	if of.name == slim.Name {
+	_, placed := slim.Annotations[identity.AnnotationPlace]
+	switch {
+	case of.name == slim.Name:
 		slim.Name = of.name
+	case placed: // pods have names of their own
+		of.name = slim.Name
 	}
 	of.labels = same(of.labels, slim.Labels)
 	slim.Labels = of.labels
-	if _, ok := slim.Annotations[identity.AnnotationPlace]; ok && len(slim.Annotations) == 1 {
+	if placed && len(slim.Annotations) == 1 {
 		of.place = same(of.place, slim.Annotations)
 		slim.Annotations = of.place
 	}

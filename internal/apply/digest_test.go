@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/utils/ptr"
 )
 
@@ -65,6 +66,27 @@ func TestSlim(t *testing.T) {
 			g.Expect(slim.ManagedFields).NotTo(ContainElement(HaveField("Manager", BeElementOf("kubectl", "kube-controller-manager"))))
 		})
 	}
+}
+
+// What others put into a field that is owned without anything in it is no part of what is wanted, and a stray.
+func TestOwnedAsAWhole(t *testing.T) {
+	g := NewWithT(t)
+	object := applied()
+	object.ManagedFields[0].FieldsV1 = metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:volumes":{"k:{\"name\":\"a\"}":{".":{},"f:emptyDir":{},"f:name":{}}}}}}}`)
+	object.Spec.Template.Spec.Volumes = []corev1.Volume{
+		{Name: "a", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}, {Name: "others"},
+	}
+	wanted := applyappsv1.Deployment("name", "namespace").WithSpec(applyappsv1.DeploymentSpec().WithTemplate(applycorev1.PodTemplateSpec().
+		WithSpec(applycorev1.PodSpec().WithVolumes(applycorev1.Volume().WithName("a").WithEmptyDir(applycorev1.EmptyDirVolumeSource())))))
+	g.Expect(Owns(object, wanted)).To(BeTrue())
+
+	object.Spec.Template.Spec.Volumes[0].EmptyDir.Medium = corev1.StorageMediumMemory
+	object.ManagedFields = append(object.ManagedFields, metav1.ManagedFieldsEntry{Manager: "kubectl", Operation: metav1.ManagedFieldsOperationUpdate,
+		FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:template":{"f:spec":{"f:volumes":{"k:{\"name\":\"a\"}":{"f:emptyDir":{"f:medium":{}}}}}}}}`)})
+	_, strays, err := owned(object)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(strays).To(BeTrue())
+	g.Expect(Owns(object, wanted)).To(BeFalse())
 }
 
 func TestSame(t *testing.T) {

@@ -229,7 +229,7 @@ bench: bin/manager ## Measure what the operator costs, beside bare writes, and w
 
 .PHONY: bench-stages
 bench-stages: ## Measure the pure stages: time and allocations.
-	@go test -run='^$$' -bench=. -benchmem ./internal/resolve ./internal/render ./internal/status
+	@go test -run='^$$' -bench=. -benchmem ./internal/resolve ./internal/render ./internal/apply ./internal/status
 
 .PHONY: need-root
 need-root:

@@ -25,7 +25,7 @@ func BenchmarkNode(b *testing.B) {
 func TestAllocations(t *testing.T) {
 	g := NewWithT(t)
 	r := resolved(func(*input) {})
-	const most = 400
+	const most = 330
 	g.Expect(testing.AllocsPerRun(100, func() {
 		_, err := render.Node(r, r.Nodes[0], serving)
 		g.Expect(err).NotTo(HaveOccurred())

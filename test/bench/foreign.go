@@ -153,6 +153,11 @@ func (w *bench) load(ctx context.Context) error {
 		if err := w.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: foreignNamespace(i)}}); err != nil {
 			return err
 		}
+		// No controller is there to make it, and no pod is taken without it.
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: foreignNamespace(i), Name: "default"}, AutomountServiceAccountToken: new(false)}
+		if err := w.client.Create(ctx, account); err != nil {
+			return err
+		}
 	}
 	for what, make := range map[string]struct {
 		count int

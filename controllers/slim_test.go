@@ -22,13 +22,14 @@ import (
 // kept returns what a cache keeps of an object.
 func kept[T client.Object](g Gomega, options cache.Options, object T) T {
 	for of, by := range options.ByObject {
-		if reflect.TypeOf(of) == reflect.TypeOf(object) {
-			slim, err := by.Transform(object)
-			g.Expect(err).NotTo(HaveOccurred())
-			is, ok := slim.(T)
-			g.Expect(ok).To(BeTrue())
-			return is
+		if reflect.TypeOf(of) != reflect.TypeOf(object) {
+			continue
 		}
+		slim, err := by.Transform(object)
+		g.Expect(err).NotTo(HaveOccurred())
+		is, ok := slim.(T)
+		g.Expect(ok).To(BeTrue())
+		return is
 	}
 	g.Expect(object).To(BeNil(), "no cache holds it")
 	return object

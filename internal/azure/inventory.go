@@ -31,9 +31,11 @@ const (
 	// Deletes take their turns apart, so that many of them hold up no look.
 	inFlight        = 8
 	deletesInFlight = inFlight / 2
-	// A question that gets no answer for long is told of, and goes on for a while: a slow Azure is not a dead one.
-	answerPatience = 15 * time.Second
-	requestTimeout = 90 * time.Second
+	// A question that gets no answer for long is told of, and goes on for a while: a slow Azure is not a dead one. To sign
+	// in alone takes three requests, one after the other.
+	answerPatience  = 15 * time.Second
+	requestTimeout  = time.Minute
+	questionTimeout = 5 * requestTimeout
 )
 
 // Answer is what Azure said, the last time that it was asked.
@@ -430,7 +432,7 @@ func (i *Inventory) withSession(ctx context.Context, e *entry, most int, do func
 	if i.mustWait(e) {
 		return errHeld
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, questionTimeout)
 	defer cancel()
 	err = do(ctx, session)
 	// Whoever has the slot next is to know.

@@ -38,9 +38,9 @@ type Connector func(Credential) (*Session, error)
 // NewConnector returns a Connector whose sessions use a transport, or the SDK's own where it is nil. Who listens is told of
 // each of their requests, at once.
 func NewConnector(transport policy.Transporter, userAgent string, listeners ...func(Request)) Connector {
-	tellers := make([]policy.Policy, 0, len(listeners))
+	each := []policy.Policy{limit{requestTimeout}}
 	for _, tell := range listeners {
-		tellers = append(tellers, teller{tell})
+		each = append(each, teller{tell})
 	}
 	return func(c Credential) (*Session, error) {
 		session := &Session{credential: c, options: azcore.ClientOptions{
@@ -48,7 +48,7 @@ func NewConnector(transport policy.Transporter, userAgent string, listeners ...f
 			Transport: transport,
 			Telemetry: policy.TelemetryOptions{ApplicationID: userAgent},
 			// Each attempt counts towards Azure's limits.
-			PerRetryPolicies: tellers,
+			PerRetryPolicies: each,
 			// The inventory tries again by itself, with a longer breath.
 			Retry: policy.RetryOptions{MaxRetries: 1, StatusCodes: []int{
 				http.StatusRequestTimeout, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
@@ -60,6 +60,16 @@ func NewConnector(transport policy.Transporter, userAgent string, listeners ...f
 		session.tokens = &tokens{identity: session.identity, turn: make(chan struct{}, 1)}
 		return session, nil
 	}
+}
+
+// limit bounds how long a request may take. The SDK's own TryTimeout includes what it takes to sign in.
+type limit struct{ each time.Duration }
+
+// Do implements policy.Policy. Where it returns, the body of the answer has been read.
+func (l limit) Do(r *policy.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(r.Raw().Context(), l.each)
+	defer cancel()
+	return r.WithContext(ctx).Next()
 }
 
 // identity returns the SDK's credential, which has no token yet.

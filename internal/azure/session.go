@@ -69,8 +69,20 @@ type limit struct{ each time.Duration }
 func (l limit) Do(r *policy.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(r.Raw().Context(), l.each)
 	defer cancel()
-	return r.WithContext(ctx).Next()
+	response, err := r.WithContext(ctx).Next()
+	if err != nil && ctx.Err() != nil {
+		err = overdue{err}
+	}
+	return response, err
 }
+
+// overdue is why a request was given up. The SDK does not try it a second time: who asks does, later.
+type overdue struct{ error }
+
+func (e overdue) Unwrap() error { return e.error }
+
+// NonRetriable tells the SDK so.
+func (overdue) NonRetriable() {}
 
 // identity returns the SDK's credential, which has no token yet.
 func (s *Session) identity() (azcore.TokenCredential, error) {

@@ -54,3 +54,17 @@ func TestASlowAzureIsHeardInTheEnd(t *testing.T) {
 		g.Expect(<-ended).To(Succeed())
 	})
 }
+
+// A request that nobody answers is given up once, so that what is mended is found out soon.
+func TestARequestWithoutAnswerIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewWithT(t)
+		server, err := simulated.NewServer(simulated.DefaultConfig())
+		g.Expect(err).NotTo(HaveOccurred())
+		session, err := NewConnector(slow{patient{server.Transport()}, time.Hour}, "test")(target().Credential)
+		g.Expect(err).NotTo(HaveOccurred())
+		began := time.Now()
+		g.Expect(session.CheckToken(t.Context())).To(MatchError(ContainSubstring(context.DeadlineExceeded.Error())))
+		g.Expect(time.Since(began)).To(Equal(requestTimeout), "by one attempt")
+	})
+}

@@ -114,7 +114,7 @@ func Setup(ctx context.Context, mgr manager.Manager, options Options) error {
 		namespace: options.Defaults.Namespace, clock: options.Clock, elected: mgr.Elected(),
 	}
 	options.Metrics.Watch(connectors.source(ctx))
-	maps := matters{cache: cached, namespace: options.Defaults.Namespace}
+	maps := mapper{cache: cached, namespace: options.Defaults.Namespace}
 	byLabel := handler.EnqueueRequestsFromMapFunc(maps.byLabel)
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("virtualkubeletconnector").

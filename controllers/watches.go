@@ -71,14 +71,14 @@ func secretRefs(connector *v1alpha1.VirtualKubeletConnector) []string {
 	return names
 }
 
-// matters tells which connectors an object matters to.
-type matters struct {
+// mapper tells which connectors an object matters to.
+type mapper struct {
 	cache     client.Reader
 	namespace string
 }
 
 // byLabel maps an object that was made for a connector to it.
-func (matters) byLabel(_ context.Context, object client.Object) []reconcile.Request {
+func (mapper) byLabel(_ context.Context, object client.Object) []reconcile.Request {
 	if labels := object.GetLabels(); labels[identity.LabelManagedBy] == identity.ManagedBy {
 		return []reconcile.Request{request(labels[identity.LabelConnector])}
 	}
@@ -86,7 +86,7 @@ func (matters) byLabel(_ context.Context, object client.Object) []reconcile.Requ
 }
 
 // bySecret maps a generated Secret to its connector, and a user's to those that refer to it.
-func (m matters) bySecret(ctx context.Context, object client.Object) []reconcile.Request {
+func (m mapper) bySecret(ctx context.Context, object client.Object) []reconcile.Request {
 	if requests := m.byLabel(ctx, object); requests != nil {
 		return requests
 	}
@@ -95,7 +95,7 @@ func (m matters) bySecret(ctx context.Context, object client.Object) []reconcile
 
 // byNode maps a virtual node to its connector. One that has just been made is not labelled yet, and another's labels may
 // have been edited: the Deployment of its name tells, too.
-func (m matters) byNode(ctx context.Context, object client.Object) []reconcile.Request {
+func (m mapper) byNode(ctx context.Context, object client.Object) []reconcile.Request {
 	requests := m.byLabel(ctx, object)
 	var deployment appsv1.Deployment
 	if err := m.cache.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: object.GetName()}, &deployment); err != nil {
@@ -105,7 +105,7 @@ func (m matters) byNode(ctx context.Context, object client.Object) []reconcile.R
 }
 
 // rivals maps a connector to the others that come to the same name of a node.
-func (m matters) rivals(ctx context.Context, object client.Object) []reconcile.Request {
+func (m mapper) rivals(ctx context.Context, object client.Object) []reconcile.Request {
 	connector, ok := object.(*v1alpha1.VirtualKubeletConnector)
 	if !ok {
 		return nil
@@ -118,16 +118,16 @@ func (m matters) rivals(ctx context.Context, object client.Object) []reconcile.R
 }
 
 // byNetwork maps an object of the cluster's network to the connectors that need it.
-func (m matters) byNetwork(ctx context.Context, _ client.Object) []reconcile.Request {
+func (m mapper) byNetwork(ctx context.Context, _ client.Object) []reconcile.Request {
 	return m.connectors(ctx, client.MatchingFields{networkField: networked})
 }
 
 // all maps an object that matters to every connector.
-func (m matters) all(ctx context.Context, _ client.Object) []reconcile.Request {
+func (m mapper) all(ctx context.Context, _ client.Object) []reconcile.Request {
 	return m.connectors(ctx)
 }
 
-func (m matters) connectors(ctx context.Context, options ...client.ListOption) []reconcile.Request {
+func (m mapper) connectors(ctx context.Context, options ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.VirtualKubeletConnectorList
 	if err := m.cache.List(ctx, &list, options...); err != nil {
 		logf.FromContext(ctx).Error(err, "list connectors")

@@ -15,7 +15,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	applyappsv1 "k8s.io/client-go/applyconfigurations/apps/v1"
 	applyrbacv1 "k8s.io/client-go/applyconfigurations/rbac/v1"
@@ -234,9 +233,7 @@ func unlabelled(labels map[string]string, node identity.Node) bool {
 
 // Applied reports whether the operator has applied an object.
 func Applied(object client.Object) bool {
-	return slices.ContainsFunc(object.GetManagedFields(), func(m metav1.ManagedFieldsEntry) bool {
-		return m.Manager == string(FieldOwner) && m.Operation == metav1.ManagedFieldsOperationApply
-	})
+	return slices.ContainsFunc(object.GetManagedFields(), applies)
 }
 
 // write applies an object if it differs, and reports whether that changed a Deployment's spec: of all kinds of

@@ -32,22 +32,24 @@ const (
 func Slim(object client.Object) error {
 	var slim []metav1.ManagedFieldsEntry
 	for _, m := range object.GetManagedFields() {
-		switch {
-		case applies(m):
-			digest, strays, err := owned(object)
-			if err != nil {
-				return err
-			}
-			if strays {
-				slim = append(slim, metav1.ManagedFieldsEntry{FieldsType: straysType})
-			}
-			slim = append(slim, metav1.ManagedFieldsEntry{
-				Manager: string(FieldOwner), Operation: metav1.ManagedFieldsOperationApply,
-				FieldsType: digestType, FieldsV1: metav1.NewFieldsV1(strconv.Quote(digest)),
-			})
-		case strings.HasPrefix(m.Manager, string(FieldOwner)) && m.Operation == metav1.ManagedFieldsOperationApply && m.Subresource == "":
-			slim = append(slim, metav1.ManagedFieldsEntry{Manager: m.Manager, Operation: metav1.ManagedFieldsOperationApply, Time: m.Time})
+		if !strings.HasPrefix(m.Manager, string(FieldOwner)) || m.Operation != metav1.ManagedFieldsOperationApply || m.Subresource != "" {
+			continue
 		}
+		if !applies(m) {
+			slim = append(slim, metav1.ManagedFieldsEntry{Manager: m.Manager, Operation: m.Operation, Time: m.Time})
+			continue
+		}
+		digest, strays, err := owned(object)
+		if err != nil {
+			return err
+		}
+		if strays {
+			slim = append(slim, metav1.ManagedFieldsEntry{FieldsType: straysType})
+		}
+		slim = append(slim, metav1.ManagedFieldsEntry{
+			Manager: string(FieldOwner), Operation: metav1.ManagedFieldsOperationApply,
+			FieldsType: digestType, FieldsV1: metav1.NewFieldsV1(strconv.Quote(digest)),
+		})
 	}
 	object.SetManagedFields(slim)
 	return nil

@@ -103,7 +103,7 @@ func (g *Guard) Release(ctx context.Context, connector types.UID, release func()
 	return nil
 }
 
-// some is how many connectors may not count before all are looked at, rather than twice as many.
+// some is up to how many connectors that were let go a look at twice as many is enough, in place of all.
 const some = 16
 
 // needed reports whether there is a connector that the operator has not let go, but for one. The cache is believed that

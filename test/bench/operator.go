@@ -61,16 +61,15 @@ func (w *bench) startOperator(ctx context.Context, profiled bool) (*operator, er
 	if err != nil {
 		return nil, err
 	}
-	o := &operator{metrics: ports[0], probe: ports[1], pprof: ports[2], token: token, profiled: profiled, profile: w.profile, began: time.Now()}
-	pprof := "0"
+	o := &operator{metrics: ports[0], probe: ports[1], pprof: "0", token: token, profiled: profiled, profile: w.profile, began: time.Now()}
 	if profiled || w.profile != "" {
-		pprof = o.pprof
+		o.pprof = ports[2]
 	}
 	o.process, err = process.Start(process.Spec{
 		Name: "manager", Path: w.manager, Dir: w.dir, Log: filepath.Join(w.dir, "manager.log"),
 		Args: []string{
 			"--connector-namespace=" + namespace, "--leader-elect=false",
-			"--metrics-bind-address=" + o.metrics, "--health-probe-bind-address=" + o.probe, "--pprof-bind-address=" + pprof,
+			"--metrics-bind-address=" + o.metrics, "--health-probe-bind-address=" + o.probe, "--pprof-bind-address=" + o.pprof,
 		},
 		Env: []string{"KUBECONFIG=" + kubeconfig, "SSL_CERT_FILE=" + authorities, "HTTPS_PROXY=" + w.proxy.address, "NO_PROXY=127.0.0.1"},
 	})
@@ -84,9 +83,6 @@ func (w *bench) startOperator(ctx context.Context, profiled bool) (*operator, er
 		}
 	}()
 	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, time.Minute, true, func(context.Context) (bool, error) {
-		if err := o.process.Err(); err != nil {
-			return false, err
-		}
 		response, err := http.Get("http://" + o.probe + "/readyz") //nolint:noctx // it is on this machine
 		if err != nil {
 			return false, nil //nolint:nilerr // not yet

@@ -21,17 +21,17 @@ func NewMapper(config *rest.Config, httpClient *http.Client) (meta.RESTMapper, e
 	if err != nil {
 		return nil, fmt.Errorf("make a REST mapper: %w", err)
 	}
-	return &mapper{RESTMapper: dynamic, known: map[schema.GroupVersionKind]*meta.RESTMapping{}}, nil
+	return &restMapper{RESTMapper: dynamic, known: map[schema.GroupVersionKind]*meta.RESTMapping{}}, nil
 }
 
-type mapper struct {
+type restMapper struct {
 	meta.RESTMapper
 	mu    sync.RWMutex
 	known map[schema.GroupVersionKind]*meta.RESTMapping
 }
 
 // RESTMapping implements meta.RESTMapper. What is not served is asked for anew.
-func (m *mapper) RESTMapping(kind schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
+func (m *restMapper) RESTMapping(kind schema.GroupKind, versions ...string) (*meta.RESTMapping, error) {
 	if len(versions) != 1 {
 		return m.RESTMapper.RESTMapping(kind, versions...)
 	}

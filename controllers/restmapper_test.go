@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// counting is what a mapper asks.
+// counting is what a restMapper asks.
 type counting struct {
 	meta.RESTMapper
 	asked  int
@@ -27,10 +27,10 @@ func (c *counting) RESTMapping(kind schema.GroupKind, versions ...string) (*meta
 	return &meta.RESTMapping{GroupVersionKind: kind.WithVersion("v1"), Scope: meta.RESTScopeNamespace}, nil
 }
 
-func TestMapperRemembersWhatIsServed(t *testing.T) {
+func TestRESTMapperRemembersWhatIsServed(t *testing.T) {
 	g := NewWithT(t)
 	asked := &counting{}
-	m := &mapper{RESTMapper: asked, known: map[schema.GroupVersionKind]*meta.RESTMapping{}}
+	m := &restMapper{RESTMapper: asked, known: map[schema.GroupVersionKind]*meta.RESTMapping{}}
 	kind := appsv1.SchemeGroupVersion.WithKind("Deployment").GroupKind()
 	for range 2 {
 		_, err := m.RESTMapping(kind, "v1")

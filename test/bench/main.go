@@ -94,9 +94,28 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, w.close()) }()
 
 	results := results{Machine: machine(), Operator: w.version, Repeats: o.repeats, Window: o.window.Seconds()}
+	if err := w.parts(ctx, o, &results); err != nil {
+		fmt.Println(results.tables()) // what was measured until then took its time, too
+		return err
+	}
+	progress("done")
+	fmt.Println(results.tables())
+	if o.out != "" {
+		if err := results.write(o.out); err != nil {
+			return err
+		}
+	}
+	if o.page != "" {
+		return results.writePage(o.page)
+	}
+	return nil
+}
+
+// parts runs those that are asked for.
+func (w *bench) parts(ctx context.Context, o options, results *results) (err error) {
 	if strings.Contains(o.phases, "scale") {
 		for _, n := range o.scales {
-			progress("%d connectors", n)
+			w.progress("%d connectors", n)
 			scale, err := w.scale(ctx, n, o.repeats, o.window)
 			if err != nil {
 				return fmt.Errorf("with %d connectors: %w", n, err)
@@ -115,16 +134,6 @@ func run(ctx context.Context, o options) (err error) {
 		if results.Foreign, err = w.foreign(ctx, largest, o.window); err != nil {
 			return fmt.Errorf("with a foreign load: %w", err)
 		}
-	}
-	progress("done")
-	fmt.Println(results.tables())
-	if o.out != "" {
-		if err := results.write(o.out); err != nil {
-			return err
-		}
-	}
-	if o.page != "" {
-		return results.writePage(o.page)
 	}
 	return nil
 }

@@ -37,10 +37,8 @@ func (r results) plot(folder string) error {
 			series{"operator", total(func(s scale) []cost { return s.Change }, secondsOf)},
 			series{"bare writes", total(func(s scale) []cost { return s.FloorChange }, secondsOf)}),
 		r.draw(filepath.Join(folder, "memory.svg"), "Memory of a settled operator", "MiB",
-			series{"resident", func(s scale) spread {
-				v := s.Settled.RSS / (1 << 20)
-				return spread{v, v, v}
-			}}),
+			series{"resident", total(func(s scale) []cost { return s.Settled }, func(c cost) float64 { return c.RSS / (1 << 20) })},
+			series{"of it, pages of its program", total(func(s scale) []cost { return s.Settled }, func(c cost) float64 { return c.Program / (1 << 20) })}),
 		r.draw(filepath.Join(folder, "drift.svg"), "Until what was deleted or edited is back", "seconds",
 			series{"all kinds", func(s scale) spread {
 				var all []float64

@@ -56,8 +56,11 @@ func spreadOf(values []float64) spread {
 	return spread{least: sorted[0], median: middle, most: sorted[len(sorted)-1]}
 }
 
-// text writes a spread as its median, with the least and the most.
+// text writes a spread as its median, with the least and the most where they differ from it.
 func (s spread) text(unit func(float64) string) string {
+	if unit(s.least) == unit(s.most) {
+		return unit(s.median)
+	}
 	return fmt.Sprintf("%s (%s–%s)", unit(s.median), unit(s.least), unit(s.most))
 }
 
@@ -175,6 +178,7 @@ func (r results) scaleTables() string {
 	requests := func(c cost) float64 { return float64(c.Requests) }
 	writes := func(c cost) float64 { return float64(c.Writes) }
 	events := func(c cost) float64 { return float64(c.Events) }
+	writesAndEvents := func(c cost) float64 { return float64(c.Writes + c.Events) }
 	passes := func(c cost) float64 { return float64(c.Reconciles) }
 	operatorCPU := func(c cost) float64 { return c.OperatorCPU }
 	apiServerCPU := func(c cost) float64 { return c.APIServerCPU }
@@ -221,21 +225,22 @@ func (r results) scaleTables() string {
 		row(kind, func(s scale) string { return spreadOf(s.Drift[kind]).text(seconds) })
 	}
 	section(fmt.Sprintf("Settled: %.0f s of heartbeats", r.Window))
-	settled := func(name string, c func(scale) cost) {
-		row("requests"+name, func(s scale) string { return fmt.Sprint(c(s).Requests) })
-		row("writes"+name, func(s scale) string { return fmt.Sprint(c(s).Writes + c(s).Events) })
-		row("reconciles"+name, func(s scale) string { return fmt.Sprint(c(s).Reconciles) })
-		row("CPU of a core"+name, func(s scale) string { return percent(c(s).OperatorCPU / c(s).Seconds) })
-		row("requests of the stand-ins"+name, func(s scale) string { return fmt.Sprint(c(s).Others) })
+	settled := func(s scale) []cost { return s.Settled }
+	windows := func(name string, costs func(scale) []cost) {
+		row("requests"+name, total(costs, whole, requests))
+		row("writes and events"+name, total(costs, whole, writesAndEvents))
+		row("reconciles"+name, total(costs, whole, passes))
+		row("CPU of a core"+name, total(costs, percent, func(c cost) float64 { return c.OperatorCPU / c.Seconds }))
+		row("requests of the stand-ins"+name, total(costs, whole, func(c cost) float64 { return float64(c.Others) }))
 	}
-	settled("", func(s scale) cost { return s.Settled })
-	settled(", with a status of each Node every 10 s", func(s scale) cost { return s.Beaten })
-	row("resident memory", func(s scale) string { return mebibytes(s.Settled.RSS) })
-	row("resident memory, pages of its program", func(s scale) string { return mebibytes(s.Settled.Program) })
+	windows("", settled)
+	windows(", with a status of each Node every 10 s", func(s scale) []cost { return []cost{s.Beaten} })
+	row("resident memory", total(settled, mebibytes, func(c cost) float64 { return c.RSS }))
+	row("resident memory, pages of its program", total(settled, mebibytes, func(c cost) float64 { return c.Program }))
 	section("Restart: until it has come to rest")
 	row("operator", total(restart, seconds, secondsOf))
 	row("requests", total(restart, whole, requests))
-	row("writes and events", total(restart, whole, func(c cost) float64 { return float64(c.Writes + c.Events) }))
+	row("writes and events", total(restart, whole, writesAndEvents))
 	row("reconciles per connector", per(restart, number, passes))
 	row("operator's CPU", total(restart, seconds, operatorCPU))
 	section("Remove: until all are gone")

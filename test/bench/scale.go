@@ -32,8 +32,8 @@ type scale struct {
 	Remove        []cost `json:"remove"`
 	// Settled is of the window in which nothing changes but heartbeats, and Beaten of one in which every Node's status is
 	// written every 10 s, which virtual kubelets do not.
-	Settled cost `json:"settled"`
-	Beaten  cost `json:"beaten"`
+	Settled []cost `json:"settled"`
+	Beaten  cost   `json:"beaten"`
 	// Drift is how long what somebody has deleted or edited took to be back, in seconds, by what it was.
 	Drift map[string][]float64 `json:"drift"`
 }
@@ -117,9 +117,12 @@ func (w *bench) round(ctx context.Context, s *scale, n int, first bool, window t
 	if err := pause(ctx, 2*breather); err != nil {
 		return err
 	}
+	if err := w.settled(ctx, s, o, n, window); err != nil {
+		return fmt.Errorf("settled: %w", err)
+	}
 	if first {
-		if err := w.settled(ctx, s, o, n, window); err != nil {
-			return err
+		if err := w.beaten(ctx, s, o, n, window); err != nil {
+			return fmt.Errorf("with heartbeats in the status: %w", err)
 		}
 	}
 	if err := w.drift(ctx, s, n); err != nil {
@@ -193,27 +196,29 @@ func (w *bench) window(ctx context.Context, o *operator, window time.Duration) (
 }
 
 func (w *bench) settled(ctx context.Context, s *scale, o *operator, n int, window time.Duration) error {
-	var err error
 	done := w.profiled(ctx, o, fmt.Sprintf("settled-%d", n))
-	s.Settled, err = w.window(ctx, o, window)
+	c, err := w.window(ctx, o, window)
 	done()
 	if err != nil {
-		return fmt.Errorf("settled: %w", err)
-	}
-	w.progress("  settled %s %v", s.Settled, s.Settled.Kinds)
-	if err := o.save(ctx, fmt.Sprintf("heap-%d", n), "heap?gc=1"); err != nil {
 		return err
 	}
+	s.Settled = append(s.Settled, c)
+	w.progress("  settled %s %v", c, c.Kinds)
+	return o.save(ctx, fmt.Sprintf("heap-%d", n), "heap?gc=1")
+}
+
+// beaten looks at a settled operator while every heartbeat is a write of the Node's status, too.
+func (w *bench) beaten(ctx context.Context, s *scale, o *operator, n int, window time.Duration) (err error) {
 	w.kubelets.hurry(leasePeriod)
 	defer w.kubelets.hurry(statusPeriod)
 	if err := pause(ctx, leasePeriod); err != nil {
 		return err
 	}
-	done = w.profiled(ctx, o, fmt.Sprintf("beaten-%d", n))
+	done := w.profiled(ctx, o, fmt.Sprintf("beaten-%d", n))
 	s.Beaten, err = w.window(ctx, o, window)
 	done()
 	if err != nil {
-		return fmt.Errorf("with heartbeats in the status: %w", err)
+		return err
 	}
 	w.progress("  with a status every 10 s %s", s.Beaten)
 	return nil

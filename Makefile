@@ -222,7 +222,7 @@ chaos: $(GINKGO) programs ## Play random histories of users and faults: HISTORIE
 
 # BENCH are its flags: BENCH='-scales=25 -repeats=1 -phases=scale -profile=/tmp/profiles' is a quick look.
 .PHONY: bench
-bench: bin/manager ## Measure what the operator costs, beside bare writes, and write docs/benchmarks. It takes about an hour.
+bench: bin/manager ## Measure what the operator costs, beside bare writes, and write docs/benchmarks. It takes 80 minutes.
 	@go -C test/bench build -buildvcs=false -o $(CURDIR)/bin/bench .
 	@bin/bench $(if $(BENCH),$(BENCH),-out=docs/benchmarks -page=docs/benchmarks.md)
 	@$(MAKE) bench-stages

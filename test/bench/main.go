@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -32,6 +33,7 @@ type options struct {
 	window  time.Duration
 	phases  string
 	profile string
+	from    string
 }
 
 func main() {
@@ -47,13 +49,18 @@ func main() {
 	flag.DurationVar(&o.window, "window", time.Minute, "how long it is looked what a settled operator does")
 	flag.StringVar(&o.phases, "phases", "scale,foreign,azure", "which parts to run")
 	flag.StringVar(&o.profile, "profile", "", "the folder that profiles of the operator are written to; none unless given")
+	flag.StringVar(&o.from, "from", "", "a results.json that tables and plots are written from, with nothing measured anew")
 	flag.Parse()
 	// What is measured is told by the table; the libraries have nothing to add.
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr), zap.UseDevMode(false)))
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, o); err != nil {
+	do := run
+	if o.from != "" {
+		do = rewrite
+	}
+	if err := do(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -99,14 +106,32 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	progress("done")
-	fmt.Println(results.tables())
+	return results.publish(o)
+}
+
+// rewrite publishes what was measured before.
+func rewrite(_ context.Context, o options) error {
+	content, err := os.ReadFile(o.from)
+	if err != nil {
+		return err
+	}
+	var results results
+	if err := json.Unmarshal(content, &results); err != nil {
+		return fmt.Errorf("read %s: %w", o.from, err)
+	}
+	return results.publish(o)
+}
+
+// publish prints the tables, and writes what is wanted.
+func (r results) publish(o options) error {
+	fmt.Println(r.tables())
 	if o.out != "" {
-		if err := results.write(o.out); err != nil {
+		if err := r.write(o.out); err != nil {
 			return err
 		}
 	}
 	if o.page != "" {
-		return results.writePage(o.page)
+		return r.writePage(o.page)
 	}
 	return nil
 }

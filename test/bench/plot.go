@@ -7,6 +7,7 @@ import (
 	"errors"
 	"image/color"
 	"path/filepath"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -39,11 +40,13 @@ func (r results) plot(folder string) error {
 		r.draw(filepath.Join(folder, "memory.svg"), "Memory of a settled operator", "MiB",
 			series{"resident", total(func(s scale) []cost { return s.Settled }, func(c cost) float64 { return c.RSS / (1 << 20) })},
 			series{"of it, pages of its program", total(func(s scale) []cost { return s.Settled }, func(c cost) float64 { return c.Program / (1 << 20) })}),
-		r.draw(filepath.Join(folder, "drift.svg"), "Until what was deleted or edited is back", "seconds",
+		r.draw(filepath.Join(folder, "drift.svg"), "Until what was deleted or edited is back", "milliseconds",
 			series{"all kinds", func(s scale) spread {
 				var all []float64
 				for _, took := range s.Drift {
-					all = append(all, took...)
+					for _, one := range took {
+						all = append(all, one*1000)
+					}
 				}
 				return spreadOf(all)
 			}}),
@@ -53,7 +56,7 @@ func (r results) plot(folder string) error {
 func (r results) draw(path, title, unit string, lines ...series) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, "connectors", unit
-	p.X.Min, p.Y.Min = 0, 0
+	p.X.Min = 0
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
 	for i, line := range lines {
@@ -74,7 +77,34 @@ func (r results) draw(path, title, unit string, lines ...series) error {
 		p.Legend.Add(line.name, drawn, marks)
 	}
 	p.Y.Min = 0
+	p.X.Tick.Marker, p.Y.Tick.Marker = labeled(r.Scales), plain{}
+	p.X.Max *= 1.05 // the last label needs room
+	p.Y.Max *= 1.15 // and so does the legend
 	return p.Save(14*vg.Centimeter, 9*vg.Centimeter, path)
+}
+
+// labeled are ticks at the numbers of connectors that were measured.
+func labeled(scales []scale) plot.ConstantTicks {
+	ticks := make(plot.ConstantTicks, 0, len(scales)+1)
+	ticks = append(ticks, plot.Tick{Label: "0"})
+	for _, s := range scales {
+		ticks = append(ticks, plot.Tick{Value: float64(s.Connectors), Label: strconv.Itoa(s.Connectors)})
+	}
+	return ticks
+}
+
+// plain are the ticks that the library would make, with no more digits than they need.
+type plain struct{}
+
+// Ticks returns them.
+func (plain) Ticks(least, most float64) []plot.Tick {
+	ticks := plot.DefaultTicks{}.Ticks(least, most)
+	for i := range ticks {
+		if ticks[i].Label != "" {
+			ticks[i].Label = strconv.FormatFloat(ticks[i].Value, 'g', 6, 64)
+		}
+	}
+	return ticks
 }
 
 // spreads are points with what they spread over.

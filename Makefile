@@ -139,6 +139,7 @@ catalog: $(OPM) ## Write a catalog for OLM, which offers the bundle in its chann
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Lint, the import rules included.
 	@$(GOLANGCI_LINT) run
+	@cd test/bench && $(GOLANGCI_LINT) run
 
 .PHONY: verify
 verify: $(CONTROLLER_GEN) $(CRD_REF_DOCS) ## Check that generated files, formatting and modules are current.

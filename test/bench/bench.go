@@ -118,13 +118,14 @@ func newBench(
 	if err := w.startStandIns(ctx); err != nil {
 		return w, err
 	}
-	return w, w.watchConnectors(ctx)
+	err = w.watchConnectors(ctx)
+	return w, err
 }
 
 func (w *bench) close() error {
 	var problems []error
-	for i := len(w.end) - 1; i >= 0; i-- {
-		problems = append(problems, w.end[i]())
+	for _, end := range slices.Backward(w.end) {
+		problems = append(problems, end())
 	}
 	return errors.Join(problems...)
 }

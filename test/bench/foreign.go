@@ -159,7 +159,7 @@ func (w *bench) load(ctx context.Context) error {
 			return err
 		}
 	}
-	for what, make := range map[string]struct {
+	for what, load := range map[string]struct {
 		count int
 		of    func(int) client.Object
 	}{
@@ -167,8 +167,8 @@ func (w *bench) load(ctx context.Context) error {
 		"Secrets": {foreignSecrets, func(i int) client.Object { return foreignSecret(i) }},
 		"Pods":    {foreignPods, func(i int) client.Object { return foreignPod(i) }},
 	} {
-		w.progress("  making %d %s", make.count, what)
-		err := each(ctx, make.count, func(ctx context.Context, i int) error { return w.client.Create(ctx, make.of(i)) })
+		w.progress("  making %d %s", load.count, what)
+		err := each(ctx, load.count, func(ctx context.Context, i int) error { return w.client.Create(ctx, load.of(i)) })
 		if err != nil {
 			return err
 		}

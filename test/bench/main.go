@@ -54,13 +54,14 @@ func main() {
 	// What is measured is told by the table; the libraries have nothing to add.
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr), zap.UseDevMode(false)))
 
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	do := run
 	if o.from != "" {
 		do = rewrite
 	}
-	if err := do(ctx, o); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := do(ctx, o)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -117,7 +117,7 @@ func (w *bench) metricsToken(ctx context.Context) (string, error) {
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: name}},
 	}
 	for _, object := range []client.Object{reader, role, binding} {
-		if err := w.client.Create(ctx, object); client.IgnoreAlreadyExists(err) != nil {
+		if err := client.IgnoreAlreadyExists(w.client.Create(ctx, object)); err != nil {
 			return "", err
 		}
 	}
@@ -270,14 +270,20 @@ func pairs(path string) (map[string]float64, error) {
 }
 
 // freeAddresses are addresses on this machine that nobody listens on.
-func freeAddresses(count int) ([]string, error) {
-	var out []string
+func freeAddresses(count int) (out []string, err error) {
+	// All are held until the last is found, so that none is found twice.
+	var held []net.Listener
+	defer func() {
+		for _, listener := range held {
+			err = errors.Join(err, listener.Close())
+		}
+	}()
 	for range count {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return nil, err
 		}
-		defer listener.Close()
+		held = append(held, listener)
 		out = append(out, listener.Addr().String())
 	}
 	return out, nil

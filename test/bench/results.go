@@ -135,7 +135,7 @@ func table(head []string, rows [][]string) string {
 // tables writes all that was measured.
 func (r results) tables() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "Measured on %s; %s. Figures are medians of %d rounds, with the least and the most.\n", r.Machine, r.Operator, r.Repeats)
+	fmt.Fprintf(&out, "Measured on %s; %s. Figures are medians, with the least and the most; rounds: %d.\n", r.Machine, r.Operator, r.Repeats)
 	if len(r.Scales) > 0 {
 		out.WriteString(r.scaleTables())
 	}

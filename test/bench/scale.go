@@ -374,11 +374,11 @@ func (w *bench) profiled(ctx context.Context, o *operator, name string) (done fu
 		group.Go(func() error { return o.save(ctx, name, query) })
 	}
 	group.Go(func() error {
-		client, err := rest.HTTPClientFor(w.plane.RESTConfig())
+		reader, err := rest.HTTPClientFor(w.plane.RESTConfig())
 		if err != nil {
 			return err
 		}
-		return saveProfile(ctx, client, w.plane.RESTConfig().Host+"/debug/pprof/"+query, filepath.Join(w.profile, "apiserver-"+name+".pprof"))
+		return saveProfile(ctx, reader, w.plane.RESTConfig().Host+"/debug/pprof/"+query, filepath.Join(w.profile, "apiserver-"+name+".pprof"))
 	})
 	return func() {
 		if err := group.Wait(); err != nil {

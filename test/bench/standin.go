@@ -148,19 +148,22 @@ func (s *standIns) of(name string) *standIn {
 // sync brings what stands in for one virtual kubelet to what its Deployment says. Only one worker has a name at a time.
 func (s *standIns) sync(ctx context.Context, name string) error {
 	var deployment appsv1.Deployment
+	node := s.of(name)
 	err := s.cache.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &deployment)
-	if client.IgnoreNotFound(err) != nil {
+	if apierrors.IsNotFound(err) {
+		s.end(node)
+		if err = s.endPod(ctx, node); err == nil {
+			s.forget(name)
+		}
 		return err
 	}
-	node := s.of(name)
-	if err != nil || ptr.Deref(deployment.Spec.Replicas, 1) == 0 {
+	if err != nil {
+		return err
+	}
+	if ptr.Deref(deployment.Spec.Replicas, 1) == 0 {
 		s.end(node)
 		if err := s.endPod(ctx, node); err != nil {
 			return err
-		}
-		if err != nil {
-			s.forget(name)
-			return nil
 		}
 		return s.tell(ctx, &deployment, appsv1.DeploymentStatus{ObservedGeneration: deployment.Generation})
 	}
@@ -267,7 +270,7 @@ func (s *standIns) register(ctx context.Context, name string, standIn *standIn) 
 			HolderIdentity: new(name), LeaseDurationSeconds: new(int32(leaseSeconds)), RenewTime: new(metav1.NowMicro()),
 		},
 	}
-	if err := s.client.Create(ctx, lease); client.IgnoreAlreadyExists(err) != nil {
+	if err := client.IgnoreAlreadyExists(s.client.Create(ctx, lease)); err != nil {
 		return err
 	}
 	beating, cancel := context.WithCancel(ctx)

@@ -96,9 +96,7 @@ func (w *bench) azureRun(ctx context.Context, n, spread int, latency, window tim
 	if err := w.drift(ctx, &s, n); err != nil {
 		return run, err
 	}
-	for _, took := range s.Drift {
-		run.Drift = append(run.Drift, took...)
-	}
+	run.Drift = s.repairs()
 	if latency == 0 {
 		w.cloud.ResetRequests()
 		looked := 4 * window // several times over, as what is known of Azure is asked for again each 40 s

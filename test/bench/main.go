@@ -54,12 +54,8 @@ func main() {
 	// What is measured is told by the table; the libraries have nothing to add.
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr), zap.UseDevMode(false)))
 
-	do := run
-	if o.from != "" {
-		do = rewrite
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := do(ctx, o)
+	err := run(ctx, o)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -80,6 +76,9 @@ func numbers(list string) ([]int, error) {
 }
 
 func run(ctx context.Context, o options) (err error) {
+	if o.from != "" {
+		return rewrite(o)
+	}
 	began := time.Now()
 	progress := func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, "%6.1fs  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
@@ -111,7 +110,7 @@ func run(ctx context.Context, o options) (err error) {
 }
 
 // rewrite publishes what was measured before.
-func rewrite(_ context.Context, o options) error {
+func rewrite(o options) error {
 	content, err := os.ReadFile(o.from)
 	if err != nil {
 		return err

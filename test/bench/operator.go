@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/virtual-kubelet/connector-operator/internal/sandbox/controlplane"
 	"github.com/virtual-kubelet/connector-operator/internal/sandbox/process"
 )
 
@@ -57,13 +58,15 @@ func (w *bench) startOperator(ctx context.Context, profiled bool) (*operator, er
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freeAddresses(3)
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	ports, err := controlplane.FreePorts(loopback, 3)
 	if err != nil {
 		return nil, err
 	}
-	o := &operator{metrics: ports[0], probe: ports[1], pprof: "0", token: token, profiled: profiled, profile: w.profile, began: time.Now()}
+	address := func(port uint16) string { return netip.AddrPortFrom(loopback, port).String() }
+	o := &operator{metrics: address(ports[0]), probe: address(ports[1]), pprof: "0", token: token, profiled: profiled, profile: w.profile, began: time.Now()}
 	if profiled || w.profile != "" {
-		o.pprof = ports[2]
+		o.pprof = address(ports[2])
 	}
 	o.process, err = process.Start(process.Spec{
 		Name: "manager", Path: w.manager, Dir: w.dir, Log: filepath.Join(w.dir, "manager.log"),
@@ -265,26 +268,6 @@ func pairs(path string) (map[string]float64, error) {
 				out[name] = number
 			}
 		}
-	}
-	return out, nil
-}
-
-// freeAddresses are addresses on this machine that nobody listens on.
-func freeAddresses(count int) (out []string, err error) {
-	// All are held until the last is found, so that none is found twice.
-	var held []net.Listener
-	defer func() {
-		for _, listener := range held {
-			err = errors.Join(err, listener.Close())
-		}
-	}()
-	for range count {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		held = append(held, listener)
-		out = append(out, listener.Addr().String())
 	}
 	return out, nil
 }

@@ -42,13 +42,8 @@ func (r results) plot(folder string) error {
 			series{"of it, pages of its program", total(func(s scale) []cost { return s.Settled }, func(c cost) float64 { return c.Program / (1 << 20) })}),
 		r.draw(filepath.Join(folder, "drift.svg"), "Until what was deleted or edited is back", "milliseconds",
 			series{"all kinds", func(s scale) spread {
-				var all []float64
-				for _, took := range s.Drift {
-					for _, one := range took {
-						all = append(all, one*1000)
-					}
-				}
-				return spreadOf(all)
+				all := spreadOf(s.repairs())
+				return spread{all.least * 1000, all.median * 1000, all.most * 1000}
 			}}),
 	)
 }

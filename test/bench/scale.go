@@ -6,7 +6,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -36,6 +38,11 @@ type scale struct {
 	Beaten  cost   `json:"beaten"`
 	// Drift is how long what somebody has deleted or edited took to be back, in seconds, by what it was.
 	Drift map[string][]float64 `json:"drift"`
+}
+
+// repairs are how long all kinds of drift took to be back, in seconds.
+func (s scale) repairs() []float64 {
+	return slices.Concat(slices.Collect(maps.Values(s.Drift))...)
 }
 
 // breather is how long it is waited for what goes on after everything is Ready.
@@ -288,11 +295,7 @@ func (w *bench) drift(ctx context.Context, s *scale, n int) error {
 			return err
 		}
 	}
-	var all []float64
-	for _, took := range s.Drift {
-		all = append(all, took...)
-	}
-	w.progress("  drift repaired in %s", spreadOf(all).text(seconds))
+	w.progress("  drift repaired in %s", spreadOf(s.repairs()).text(seconds))
 	return nil
 }
 

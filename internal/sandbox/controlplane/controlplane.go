@@ -99,12 +99,12 @@ func (c *ControlPlane) start(ctx context.Context) error {
 			return err
 		}
 	}
-	ports, err := freePorts(c.options.Address, 2)
+	ports, err := FreePorts(c.options.Address, 2)
 	if err != nil {
 		return err
 	}
 	if c.options.Port == 0 {
-		more, err := freePorts(c.options.Address, 1)
+		more, err := FreePorts(c.options.Address, 1)
 		if err != nil {
 			return err
 		}
@@ -287,9 +287,9 @@ func ask(ctx context.Context, client *http.Client, url string) error {
 	return nil
 }
 
-// freePorts asks the kernel for ports that no one listens on; all are held until the last
+// FreePorts asks the kernel for ports of an address that no one listens on; all are held until the last
 // is found, so they differ.
-func freePorts(address netip.Addr, count int) ([]uint16, error) {
+func FreePorts(address netip.Addr, count int) ([]uint16, error) {
 	ports := make([]uint16, 0, count)
 	held := make([]net.Listener, 0, count)
 	defer func() {
